@@ -1,0 +1,1 @@
+"""Process status, trade streams and candle caches in Redis."""

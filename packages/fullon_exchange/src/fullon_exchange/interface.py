@@ -1,0 +1,96 @@
+"""The one interface behind which every way to an exchange stands: native sessions and ccxt alike."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol, Self
+
+from fullon_exchange.records import Candle, Channel, Event, Page, Trade
+
+
+class Urgency(IntEnum):
+    """Who goes first when the venue's rate budget is short; the lower number wins."""
+
+    LIVE = 1
+    REPAIR = 2
+    BACKFILL = 3
+
+
+@dataclass(frozen=True)
+class VenueTraits:
+    """What a venue's data can be trusted for."""
+
+    candles_from_trades: bool
+    """True where 1m candles are folded from trades because the venue's own do not reach back or are not final."""
+    candle_closed_flag: bool
+    """True where live candles say when they are closed."""
+    trade_ids_sequential: bool
+    """True where consecutive trades of a symbol carry consecutive integer ids, so that a skipped id is a loss."""
+    trade_history: bool
+    """True where public trades can be read back over REST."""
+    candle_window: int | None
+    """How many of the newest candles REST serves; None where all of them."""
+    timeframes: tuple[str, ...]
+    closed_reason: str | None = None
+    """Why the venue is closed for good; None while it is open."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One market of a venue."""
+
+    symbol: str
+    base: str
+    quote: str
+    active: bool
+    wire: Mapping[str, str] = field(default_factory=dict)
+    """The venue's own names of it, by use (`rest`, `ws`)."""
+
+
+class LiveSession(Protocol):
+    """Live data of one venue over as many sockets as it needs; reconnects for ever."""
+
+    async def subscribe(self, channel: Channel, symbols: Collection[str]) -> None:
+        """Want these symbols from now on, across reconnects; the answers come as events."""
+
+    async def unsubscribe(self, channel: Channel, symbols: Collection[str]) -> None:
+        """Stop wanting these symbols; `Unsubscribed` follows once the venue no longer sends them."""
+
+    def events(self) -> AsyncIterator[list[Event]]:
+        """Yield everything that has arrived, in order, in batches of at least one, until the session is closed."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+class Exchange(Protocol):
+    """One venue: its markets, its history over REST, its live data over WebSocket."""
+
+    name: str
+    traits: VenueTraits
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def fetch_time(self) -> int:
+        """Return the venue's own clock, in microseconds."""
+
+    async def fetch_listings(self) -> Mapping[str, Listing]:
+        """Return the venue's markets by unified symbol; cached for an hour, concurrent callers share one request."""
+
+    def fetch_candles(
+        self, symbol: str, timeframe: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL
+    ) -> AsyncIterator[Page[Candle]]:
+        """Yield closed candles of `[start_us, end_us)` page by page, oldest first, covering it without a hole.
+
+        The intervals of the pages and what they name unavailable add up to the asked range, cut at the last
+        closed candle.
+        """
+
+    def fetch_trades(
+        self, symbol: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL
+    ) -> AsyncIterator[Page[Trade]]:
+        """Yield trades of `[start_us, end_us)` page by page, oldest first, covering it without a hole."""
+
+    def live(self) -> LiveSession:
+        """Return a new live session; enter it to start."""

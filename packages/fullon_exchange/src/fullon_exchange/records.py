@@ -1,0 +1,125 @@
+"""What a session and a pager deliver: records and the events between them.
+
+Times are integer microseconds since the Unix epoch on the exchange's clock, exact where a float is not and
+cheap to compare; `received_at_us` alone is ours. Prices are in quote units, volumes in base units (contracts
+where the venue counts contracts). Symbols are unified: `BTC/USDT`, `BTC/USDC:USDC`.
+"""
+
+from collections.abc import Sequence
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+Channel = Literal["trades", "candles1m"]
+Side = Literal["buy", "sell"]
+Interval = tuple[int, int]
+"""Half-open `[start_us, end_us)`."""
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One public trade; identity is (exchange, symbol, trade_id), order is (timestamp_us, trade_id)."""
+
+    symbol: str
+    timestamp_us: int
+    price: float
+    volume: float
+    side: Side
+    """The taker's side."""
+    trade_id: str
+    order_type: str = ""
+    """`market`, `limit`, or empty where the venue does not say."""
+
+
+class Candle(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One candle as the venue published it, in progress or closed; `timestamp_us` is its open time."""
+
+    symbol: str
+    timeframe: str
+    timestamp_us: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    trades: int | None
+    """Number of trades, None where the venue does not say."""
+    closed: bool
+    """True only where the venue itself says so (or, over REST, the interval lies wholly in the past)."""
+    first_id: int | None = None
+    last_id: int | None = None
+
+
+Record = TypeVar("Record", Trade, Candle)
+
+
+class Page(msgspec.Struct, Generic[Record], frozen=True):
+    """One answer of a pager: everything the exchange published in `interval` is in `records`.
+
+    `unavailable` lists the parts of the asked range that the exchange does not serve, each with a reason;
+    they lie outside `interval`. Records are oldest first and never in progress.
+    """
+
+    records: Sequence[Record]
+    interval: Interval
+    unavailable: Sequence[tuple[Interval, str]] = ()
+
+
+class Subscribed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The venue acknowledged; from `timestamp_us` on, `connection` carries this symbol's channel."""
+
+    connection: str
+    symbol: str
+    channel: Channel
+    timestamp_us: int
+
+
+class Unsubscribed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """This symbol's channel is no longer carried by `connection` (asked for by us)."""
+
+    connection: str
+    symbol: str
+    channel: Channel
+    timestamp_us: int
+
+
+class Rejected(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The venue refused this subscription for good; `reason` is its own sentence."""
+
+    symbol: str
+    channel: Channel
+    reason: str
+
+
+class Trades(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The trades of one frame, of one or several symbols, in the venue's order."""
+
+    connection: str
+    records: list[Trade]
+    received_at_us: int
+
+
+class Candles(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The candle updates of one frame, in the venue's order."""
+
+    connection: str
+    records: list[Candle]
+    received_at_us: int
+
+
+class Watermark(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Proof of life: everything `connection` had to say about times before `timestamp_us` has been delivered."""
+
+    connection: str
+    timestamp_us: int
+
+
+class Disconnected(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """`connection` is gone; its symbols are unknown from its last watermark until the next `Subscribed`."""
+
+    connection: str
+    timestamp_us: int
+    reason: str
+
+
+Event = Subscribed | Unsubscribed | Rejected | Trades | Candles | Watermark | Disconnected
+"""What a live session yields, in order."""

@@ -1,0 +1,1 @@
+"""Candles, trades and their coverage in PostgreSQL/TimescaleDB."""

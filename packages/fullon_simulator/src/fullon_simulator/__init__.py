@@ -1,0 +1,1 @@
+"""A simulated market that speaks the wire formats of real exchanges."""
