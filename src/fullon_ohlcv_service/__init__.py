@@ -1,0 +1,1 @@
+"""A market-data collector that can account for every minute of every symbol."""
