@@ -1,0 +1,233 @@
+"""One PostgreSQL cluster: made, started, recognised and stopped. The caller holds the start lock."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fullon_embedded import processes
+from fullon_embedded.binaries import PostgresPrograms, find_postgres
+from fullon_embedded.errors import DataDirectoryBusy, DataDirectoryUnusable, ServerFailed
+from fullon_embedded.identity import Identity, choose_identity, give
+
+PORT = 5432
+SUPERUSER = "postgres"
+
+# Fast shutdown; then an immediate one, which the next start recovers from; then the kernel.
+_STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
+
+SETTINGS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "100",
+    # Moderate: a guest on somebody's machine. The rest is the kernel's page cache.
+    "shared_buffers": "256MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    # History is loaded in bulk: few, spread checkpoints instead of one every few seconds.
+    "min_wal_size": "256MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "random_page_cost": "1.1",
+    "autovacuum_naptime": "30s",
+    # One host, one node: no replication, no slots.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "log_checkpoints": "off",
+    "log_min_messages": "warning",
+    # A failing statement is the client's to report; its text may hold what it was given.
+    "log_min_error_statement": "panic",
+}
+
+# For tests: a machine that loses power loses the cluster. A killed server still recovers.
+NOT_DURABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+}
+
+TIMESCALEDB = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "max_worker_processes": "24",
+}
+
+
+class Postgres:
+    """The cluster in `data_dir`/postgres, reached through the socket directory `sockets`."""
+
+    name = "PostgreSQL"
+
+    def __init__(
+        self, data_dir: Path, sockets: Path, *, durable: bool = True, root_ways: Sequence[str] | None = None
+    ) -> None:
+        self.data_dir = data_dir
+        self.cluster = data_dir / "postgres"
+        self.log = data_dir / "postgres.log"
+        self.socket = sockets / f".s.PGSQL.{PORT}"
+        self._durable = durable
+        self._root_ways = root_ways
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point a client here."""
+        return {
+            "DB_HOST": str(self.socket.parent),
+            "DB_PORT": str(PORT),
+            "DB_USER": SUPERUSER,
+            "DB_PASSWORD": "",
+        }
+
+    def pid(self) -> int | None:
+        """Return the process id of the running server; None if none runs."""
+        lines = self._pid_file()
+        if not lines or not lines[0].isdigit():
+            return None
+        pid = int(lines[0])
+        return pid if processes.is_alive(pid, self.cluster) else None
+
+    def ensure_running(self, *, timeout_s: float) -> None:
+        """Have the server accept connections: found running, or started, or recovered after a kill.
+
+        Raises:
+            BinariesMissing, VersionMismatch, RootRefused, DataDirectoryUnusable, DataDirectoryBusy.
+            ServerFailed: it ended or is not ready within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        pid = self.pid()
+        if pid is not None and self._status() == "stopping":
+            # Somebody told it to stop from outside; it takes no connections any more.
+            processes.wait_until(lambda: self.pid() is None, timeout_s=timeout_s)
+            pid = self.pid()
+        log_start = self.log.stat().st_size if self.log.exists() else 0
+        if pid is None:
+            self._clear_leftovers()
+            programs = find_postgres(self.cluster)
+            identity = choose_identity(programs.postgres, self.data_dir, ways=self._root_ways)
+            if not (self.cluster / "PG_VERSION").exists():
+                self._initialise(programs, identity)
+            give(self.cluster, identity)
+            log_start = processes.rotated(self.log)
+            pid = processes.start_detached(self._command(programs, identity), log=self.log)
+        self._wait_until_ready(pid, log_start, timeout_s=max(0.0, deadline - time.monotonic()))
+
+    def stop(self) -> None:
+        """Stop the server; connected clients are cut off. Nothing happens if none runs.
+
+        Raises:
+            ServerFailed: it survived even SIGKILL.
+        """
+        pid = self.pid()
+        if pid is not None and not processes.end(pid, self.cluster, _STOP):
+            raise ServerFailed(
+                f"PostgreSQL (process {pid}) in {self.cluster} does not end: look at {self.log} and end it yourself.",
+                log=self.log,
+            )
+
+    def _command(self, programs: PostgresPrograms, identity: Identity) -> list[str]:
+        settings = {**SETTINGS, "unix_socket_directories": str(self.socket.parent)}
+        if programs.timescaledb:
+            settings |= TIMESCALEDB
+        if not self._durable:
+            settings |= NOT_DURABLE
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [*identity.prefix, str(programs.postgres), "-D", str(self.cluster), *options]
+
+    def _initialise(self, programs: PostgresPrograms, identity: Identity) -> None:
+        """Make the cluster in a directory beside it and rename: an interrupted initdb never looks like a database."""
+        if self.cluster.exists():
+            raise DataDirectoryUnusable(
+                f"{self.cluster} is there but holds no PostgreSQL database: move it away, or choose another "
+                "FULLON_DATA_DIR.",
+                path=self.cluster,
+            )
+        for abandoned in self.data_dir.glob("postgres.initdb-*"):
+            processes.end_leftovers(abandoned)
+            shutil.rmtree(abandoned)
+        side = Path(tempfile.mkdtemp(prefix="postgres.initdb-", dir=self.data_dir))
+        give(side, identity)
+        # The built-in C.UTF-8 is the same on every operating system; before 17 there is only the system's C.
+        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        command = (
+            *identity.prefix,
+            *(
+                str(programs.initdb),
+                "-D",
+                str(side),
+                "-U",
+                SUPERUSER,
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-sync",
+            ),
+            *(locale if programs.major >= 17 else locale[:1]),
+        )
+        try:
+            finished = subprocess.run(  # noqa: S603 - no user input but the path
+                command,
+                env=processes.server_environment(),
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            if finished.returncode != 0:
+                reason = " / ".join(finished.stderr.strip().splitlines()[-3:])
+                raise ServerFailed(
+                    f"initdb could not make a database in {self.cluster}: {reason}", log=self.log
+                )
+            side.rename(self.cluster)
+        finally:
+            if side.exists():
+                shutil.rmtree(side)
+
+    def _clear_leftovers(self) -> None:
+        """After a kill: end orphaned backends, then remove the files by which a new server would refuse to start.
+
+        The order matters: postmaster.pid is also the guard that keeps a second server off the shared memory
+        those backends still use. A socket that answers although no process is visible belongs to a server on the
+        same directory in another container.
+        """
+        processes.end_leftovers(self.cluster)
+        if processes.accepts(self.socket):
+            raise DataDirectoryBusy(
+                f"Another PostgreSQL, outside this container, runs on {self.cluster}: stop it there, or choose another "
+                "FULLON_DATA_DIR.",
+                path=self.cluster,
+            )
+        for file in (self.cluster / "postmaster.pid", self.socket, Path(f"{self.socket}.lock")):
+            file.unlink(missing_ok=True)
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self.cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _status(self) -> str:
+        """Return line 8 of postmaster.pid: starting, ready, standby, stopping; empty before it is written."""
+        lines = self._pid_file()
+        return lines[7].strip() if len(lines) > 7 else ""
+
+    def _wait_until_ready(self, pid: int, log_start: int, *, timeout_s: float) -> None:
+        def settled() -> bool:
+            return (self.pid() == pid and self._status() == "ready") or not processes.is_alive(
+                pid, self.cluster
+            )
+
+        in_time = processes.wait_until(settled, timeout_s=timeout_s)
+        if self.pid() == pid and self._status() == "ready":
+            return
+        reason = processes.last_lines(self.log, since=log_start)
+        what = f"did not become ready within {timeout_s:.0f} s" if not in_time else "ended while starting"
+        raise ServerFailed(f"PostgreSQL in {self.cluster} {what}: {reason} (log: {self.log})", log=self.log)

@@ -1,0 +1,147 @@
+"""Server processes: started detached, recognised without mistake, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+POLL_S = 0.01
+_PROGRAMS = frozenset({"postgres", "initdb", "valkey-server", "redis-server"})
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
+# The shell starts the server in the background, prints its process id and ends. So the server is nobody's
+# child here: a client that outlives it keeps no zombie, and one that ends first leaves no trace.
+_DETACH = 'log=$1; shift; "$@" >>"$log" 2>&1 </dev/null & echo $!'
+
+
+def server_environment() -> dict[str, str]:
+    """Return the environment for a server: no PG*, no locale, no time zone of the caller."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {"PATH": os.defpath, "LC_ALL": "C", **kept}
+
+
+def start_detached(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Start `command` in a session of its own, output appended to `log`; return its process id."""
+    shell = ["/bin/sh", "-c", _DETACH, "sh", str(log), *command]
+    finished = subprocess.run(  # noqa: S603 - no user input reaches the command line
+        shell,
+        env=dict(environment or server_environment()),
+        cwd="/",
+        start_new_session=True,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    return int(finished.stdout)
+
+
+def is_alive(pid: int, directory: Path) -> bool:
+    """True if `pid` runs a server on `directory`: it exists, is no zombie, and was started with that path.
+
+    A process id is reused after a reboot or a wrap-around, and a killed server whose parent does not reap
+    stays visible as a zombie; neither is a running server.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return str(directory) in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return False
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
+    """Poll `condition` until it holds; False if it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended already."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def end(pid: int, directory: Path, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
+    """Send the signals of `steps` in turn, waiting the given seconds after each; True once it has ended."""
+    for number, patience_s in steps:
+        if not is_alive(pid, directory):
+            return True
+        send(pid, number)
+        if wait_until(lambda: not is_alive(pid, directory), timeout_s=patience_s):
+            return True
+    return False
+
+
+def end_leftovers(directory: Path, *, timeout_s: float = 10.0) -> list[int]:
+    """Kill what a killed server left behind: its own programs working in, or started on, `directory`.
+
+    Backends of a killed postmaster live on until they look up from their query; a new server beside them would
+    corrupt the cluster. Only server programs are touched, never a shell that stands there.
+    """
+    leftovers = [process.pid for process in psutil.process_iter() if _belongs(process, directory)]
+    for pid in leftovers:
+        send(pid, signal.SIGKILL)
+    wait_until(lambda: not any(_still_there(pid) for pid in leftovers), timeout_s=timeout_s)
+    return leftovers
+
+
+def _belongs(process: psutil.Process, directory: Path) -> bool:
+    try:
+        if process.name() not in _PROGRAMS:
+            return False
+        return process.cwd() == str(directory) or str(directory) in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return False
+
+
+def _still_there(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def last_lines(log: Path, *, since: int, count: int = 3) -> str:
+    """Return the end of what `log` got after byte `since`, in one line, errors first if there are any."""
+    try:
+        with log.open("rb") as file:
+            file.seek(since)
+            lines = file.read(64 * 1024).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        return f"no log: {error}"
+    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror"))]
+    return " / ".join(line.strip() for line in (telling or lines)[-count:]) or "nothing was logged"
+
+
+def accepts(path: Path) -> bool:
+    """True if somebody listens on the unix socket `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def rotated(log: Path) -> int:
+    """Keep the log bounded: a big one becomes the only old one. Return the size to which will be appended."""
+    size = log.stat().st_size if log.exists() else 0
+    if size <= LOG_BYTES_MAX:
+        return size
+    log.replace(log.with_suffix(".log.old"))
+    return 0

@@ -1,0 +1,313 @@
+"""Shared embedded servers: the first process that wants them starts them, the last one out stops them.
+
+Two lock files in the data directory carry the whole agreement:
+
+- ``start.lock``, exclusive, around every start and stop: racing processes make one server;
+- ``clients.lock``, shared, held by every user for as long as it uses the servers. Whoever can take it
+  exclusively on leaving is the last one and stops them.
+
+The kernel drops both when a process dies, however it dies. After ``kill -9`` of the last user the servers run on,
+and the next user takes them over and stops them on leaving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fullon_embedded.errors import DataDirectoryBusy, DataDirectoryUnusable
+from fullon_embedded.postgres import Postgres
+from fullon_embedded.processes import POLL_S
+from fullon_embedded.redis_server import Redis
+
+# sockaddr_un holds 108 bytes on Linux and 104 elsewhere, the closing zero included.
+SOCKET_PATH_BYTES_MAX = 107 if sys.platform == "linux" else 103
+
+
+class EmbeddedServers:
+    """A private PostgreSQL and Redis in one data directory; a context manager, blocking or async.
+
+    Entering starts what does not run; leaving stops both if nobody else uses them. One object is entered once at a
+    time. Unix sockets only, in a directory of mode 0700.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        postgres: bool = True,
+        redis: bool = True,
+        durable: bool = True,
+        start_timeout_s: float = 120.0,
+    ) -> None:
+        self.data_dir = data_dir.expanduser().absolute()
+        self._wanted = (postgres, redis)
+        self._durable = durable
+        self._start_timeout_s = start_timeout_s
+        self._clients_fd: int | None = None
+        self._owner_pid = 0
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point clients here: DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, REDIS_HOST, REDIS_PORT.
+
+        DB_HOST is a socket directory and REDIS_HOST a socket path. Only what was asked for is named. They depend
+        on the data directory alone, so they are right before the servers run, too.
+        """
+        return {name: value for server in self._servers() for name, value in server.environment().items()}
+
+    def ensure_running(self) -> None:
+        """Start again what has died while in use (killed by the kernel for memory, say); cheap if nothing has.
+
+        Raises: as ``start``.
+        """
+        with self._start_lock():
+            self._start_servers()
+
+    def pids(self) -> dict[str, int | None]:
+        """Return the process id of each server by name; None for one that does not run."""
+        return {server.name: server.pid() for server in self._servers()}
+
+    # -- start and stop ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join the users of the servers, starting what does not run. Blocks, 0.1 to 1 s when nothing is wrong.
+
+        Raises:
+            EmbeddedError: one of its kinds, each a sentence with what to do.
+        """
+        if self._clients_fd is not None:
+            raise RuntimeError(f"the servers in {self.data_dir} are already in use by this object")
+        self._prepare_directories()
+        with self._start_lock():
+            self._clients_fd = self._open_lock("clients.lock")
+            self._owner_pid = os.getpid()
+            try:
+                fcntl.flock(self._clients_fd, fcntl.LOCK_SH)
+                self._start_servers()
+            except BaseException:
+                self._leave()
+                raise
+
+    def close(self) -> None:
+        """Leave; stop the servers if this was the last user. Harmless when not started.
+
+        Raises:
+            ServerFailed: a server does not end.
+        """
+        if self._clients_fd is None:
+            return
+        if self._owner_pid != os.getpid():
+            # A forked child shares the parent's lock; the servers are the parent's to stop.
+            os.close(self._clients_fd)
+            self._clients_fd = None
+            return
+        with self._start_lock():
+            self._leave()
+
+    def stop(self) -> None:
+        """Stop servers that nobody uses (left by a killed process).
+
+        Raises:
+            DataDirectoryBusy: somebody uses them.
+        """
+        if not self.data_dir.is_dir():
+            return
+        with self._start_lock():
+            fd = self._open_lock("clients.lock")
+            try:
+                if not _try_exclusive(fd):
+                    raise DataDirectoryBusy(
+                        f"The servers in {self.data_dir} are in use: end the programs that use them, the last one stops "
+                        "the servers.",
+                        path=self.data_dir,
+                    )
+                self._stop_servers()
+            finally:
+                os.close(fd)
+
+    def in_use(self) -> bool:
+        """True if any process, this one included, uses the servers."""
+        if not (self.data_dir / "clients.lock").exists():
+            return False
+        fd = self._open_lock("clients.lock")
+        try:
+            return not _try_exclusive(fd)
+        finally:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        starting = asyncio.ensure_future(asyncio.to_thread(self.start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread cannot be cancelled; it is bounded by start_timeout_s. What it started is handed back.
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                await asyncio.to_thread(self.close)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.shield(asyncio.to_thread(self.close))
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _servers(self) -> list[Postgres | Redis]:
+        sockets = self._sockets()
+        postgres, redis = self._wanted
+        servers: list[Postgres | Redis] = []
+        if postgres:
+            servers.append(Postgres(self.data_dir, sockets, durable=self._durable))
+        if redis:
+            servers.append(Redis(self.data_dir, sockets, durable=self._durable))
+        return servers
+
+    def _sockets(self) -> Path:
+        """Return the socket directory: inside the data directory, or a short one if that path cannot be used.
+
+        Clients take host names apart at commas and colons, and the kernel bounds a socket's path; so anything long or
+        unusual gets a private directory under /tmp whose name follows from the data directory.
+        """
+        inside = self.data_dir / "run"
+        longest = os.fsencode(inside / ".s.PGSQL.5432")
+        if len(longest) <= SOCKET_PATH_BYTES_MAX and re.fullmatch(rb"[\w./+-]+", longest):
+            return inside
+        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path("/tmp", f"fullon-{os.geteuid()}-{name}")  # noqa: S108 - owner and mode are checked before use
+
+    def _prepare_directories(self) -> None:
+        for directory in (self.data_dir, self._sockets()):
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                status = directory.lstat() if directory != self.data_dir else directory.stat()
+            except OSError as error:
+                raise _unusable(directory, f"cannot be created ({error.strerror})") from error
+            if not stat.S_ISDIR(status.st_mode):
+                raise _unusable(directory, "is not a directory")
+            if status.st_uid != os.geteuid():
+                raise _unusable(
+                    directory, f"belongs to user id {status.st_uid}, not to {os.geteuid()} who runs this"
+                )
+            if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+                raise _unusable(directory, "cannot be written")
+            if stat.S_IMODE(status.st_mode) & 0o077:
+                directory.chmod(0o700)
+
+    def _start_servers(self) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        for server in self._servers():
+            server.ensure_running(timeout_s=max(1.0, deadline - time.monotonic()))
+
+    def _stop_servers(self) -> None:
+        sockets = self._sockets()
+        with contextlib.ExitStack() as stops:
+            # Both, whatever this user had asked for, and the second even if the first fails.
+            stops.callback(Redis(self.data_dir, sockets).stop)
+            stops.callback(Postgres(self.data_dir, sockets).stop)
+
+    def _leave(self) -> None:
+        """Give up the client's lock, stopping the servers if nobody else holds one. Needs the start lock."""
+        fd, self._clients_fd = self._clients_fd, None
+        if fd is None:
+            return
+        try:
+            if _try_exclusive(fd):
+                self._stop_servers()
+        finally:
+            # Unlock, not only close: a forked child may hold a copy of the descriptor.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
+
+    def _open_lock(self, name: str) -> int:
+        path = self.data_dir / name
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(path, f"cannot be opened ({error.strerror})") from error
+
+    @contextlib.contextmanager
+    def _start_lock(self) -> Iterator[None]:
+        fd = self._open_lock("start.lock")
+        # Whoever holds it may be recovering a big database.
+        deadline = time.monotonic() + self._start_timeout_s
+        try:
+            while not _try_exclusive(fd):
+                if time.monotonic() >= deadline:
+                    raise DataDirectoryBusy(
+                        f"Another process has been starting or stopping the servers in {self.data_dir} for "
+                        f"{self._start_timeout_s:.0f} s: look at the logs there and end it.",
+                        path=self.data_dir,
+                    )
+                time.sleep(POLL_S)
+            yield
+        finally:
+            os.close(fd)
+
+
+def start_servers(
+    data_dir: Path | None = None,
+    *,
+    postgres: bool = True,
+    redis: bool = True,
+    durable: bool = True,
+    start_timeout_s: float = 120.0,
+) -> EmbeddedServers:
+    """Return the servers of a data directory, to be entered with ``with`` or ``async with``.
+
+    Args:
+        data_dir: default FULLON_DATA_DIR, else ~/.local/share/fullon. Made if missing, mode 0700, kept.
+        postgres, redis: which of the two is wanted.
+        durable: False gives up safety against power loss (never against kill -9) for speed; for tests.
+        start_timeout_s: bound of the start, recovery after a kill included.
+    """
+    return EmbeddedServers(
+        data_dir if data_dir is not None else default_data_dir(),
+        postgres=postgres,
+        redis=redis,
+        durable=durable,
+        start_timeout_s=start_timeout_s,
+    )
+
+
+def default_data_dir() -> Path:
+    """Return FULLON_DATA_DIR, else ~/.local/share/fullon."""
+    return Path(os.environ.get("FULLON_DATA_DIR") or "~/.local/share/fullon")
+
+
+def _try_exclusive(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unusable(path: Path, why: str) -> DataDirectoryUnusable:
+    return DataDirectoryUnusable(
+        f"The data directory {path} {why}: give FULLON_DATA_DIR a directory that this user owns and can write.",
+        path=path,
+    )
