@@ -159,13 +159,16 @@ def _add_handler(settings: LogSettings, target: Sink | LogFile, *, colors: bool)
     def rendered(record: "Record") -> str:
         # loguru takes the returned text for a template with colour marks; the text itself must not be read
         # as one.
-        record["extra"]["rendered"] = render(
-            _line(record), settings.format, colors=colors and sys.stderr is not None and sys.stderr.isatty()
-        )
+        painted = colors and _console_is_terminal()
+        record["extra"]["rendered"] = render(_line(record), settings.format, colors=painted)
         return "{extra[rendered]}"
 
     handler_id = _loguru.add(target, level=settings.level, format=rendered, colorize=False, catch=True)
     _outlet.handler_ids.append(handler_id)
+
+
+def _console_is_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
 def _write_console(text: str) -> None:
