@@ -1,13 +1,13 @@
 """Become a user PostgreSQL accepts, then execute a command. A script of its own, run by root only.
 
     python -I -S become.py namespace DIRECTORY COMMAND…      map root to an ordinary id in a user namespace
-    python -I -S become.py user:UID:GID DIRECTORY COMMAND…   change to that user, keeping the right to reach files
+    python -I -S become.py user:UID:GID DIRECTORY COMMAND…   change to that user, still reaching all files
 
 PostgreSQL refuses to run with effective user id 0. In a user namespace the process is still root to the file
-system, so nothing has to be created, chowned or opened up. Where namespaces are denied (common in containers)
-the user is really changed; the ambient capability CAP_DAC_OVERRIDE then lets the server reach a data directory
-and programs below a 0700 home, so that only the cluster itself has to be chowned and everything around it stays
-private.
+system, so nothing has to be created, chowned or opened up. Where namespaces are denied (common in
+containers) the user is really changed; the ambient capability CAP_DAC_OVERRIDE then lets the server reach a
+data directory and programs below a 0700 home, so that only the cluster itself has to be chowned and
+everything around it stays private.
 
 Exits with 125 and a sentence if it cannot become that user or DIRECTORY cannot be reached afterwards.
 It imports nothing of this package, so that it starts fast and works isolated.

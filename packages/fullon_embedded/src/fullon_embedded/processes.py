@@ -89,8 +89,8 @@ def end(pid: int, directory: Path, steps: Sequence[tuple[signal.Signals, float]]
 def end_leftovers(directory: Path, *, timeout_s: float = 10.0) -> list[int]:
     """Kill what a killed server left behind: its own programs working in, or started on, `directory`.
 
-    Backends of a killed postmaster live on until they look up from their query; a new server beside them would
-    corrupt the cluster. Only server programs are touched, never a shell that stands there.
+    Backends of a killed postmaster live on until they look up from their query; a new server beside them
+    would corrupt the cluster. Only server programs are touched, never a shell that stands there.
     """
     leftovers = [process.pid for process in psutil.process_iter() if _belongs(process, directory)]
     for pid in leftovers:

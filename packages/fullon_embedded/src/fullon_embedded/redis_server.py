@@ -1,4 +1,4 @@
-"""One Valkey or Redis with an append-only file: started, recognised and stopped. The caller holds the start lock."""
+"""One Valkey or Redis with an append-only file: started, recognised, stopped. The caller holds the start lock."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Redis:
             processes.end_leftovers(self.directory)
             if processes.accepts(self.socket):
                 raise DataDirectoryBusy(
-                    f"Another Redis, outside this container, runs on {self.directory}: stop it there, or choose "
-                    "another FULLON_DATA_DIR.",
+                    f"Another Redis, outside this container, runs on {self.directory}: stop it there, or "
+                    "choose another FULLON_DATA_DIR.",
                     path=self.directory,
                 )
             self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -74,7 +74,8 @@ class Redis:
         pid = self.pid()
         if pid is not None and not processes.end(pid, self.directory, _STOP):
             raise ServerFailed(
-                f"Redis (process {pid}) in {self.directory} does not end: look at {self.log} and end it yourself.",
+                f"Redis (process {pid}) in {self.directory} does not end: look at {self.log} and end it "
+                "yourself.",
                 log=self.log,
             )
         self._pid_path.unlink(missing_ok=True)

@@ -6,8 +6,8 @@ Two lock files in the data directory carry the whole agreement:
 - ``clients.lock``, shared, held by every user for as long as it uses the servers. Whoever can take it
   exclusively on leaving is the last one and stops them.
 
-The kernel drops both when a process dies, however it dies. After ``kill -9`` of the last user the servers run on,
-and the next user takes them over and stops them on leaving.
+The kernel drops both when a process dies, however it dies. After ``kill -9`` of the last user the servers run
+on, and the next user takes them over and stops them on leaving.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ SOCKET_PATH_BYTES_MAX = 107 if sys.platform == "linux" else 103
 class EmbeddedServers:
     """A private PostgreSQL and Redis in one data directory; a context manager, blocking or async.
 
-    Entering starts what does not run; leaving stops both if nobody else uses them. One object is entered once at a
-    time. Unix sockets only, in a directory of mode 0700.
+    Entering starts what does not run; leaving stops both if nobody else uses them. One object is entered once
+    at a time. Unix sockets only, in a directory of mode 0700.
     """
 
     def __init__(
@@ -58,18 +58,16 @@ class EmbeddedServers:
         self._clients_fd: int | None = None
         self._owner_pid = 0
 
-    # -- use ---------------------------------------------------------------------------------------------------
-
     def environment(self) -> dict[str, str]:
-        """Return the variables that point clients here: DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, REDIS_HOST, REDIS_PORT.
+        """Return DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, REDIS_HOST and REDIS_PORT for clients.
 
-        DB_HOST is a socket directory and REDIS_HOST a socket path. Only what was asked for is named. They depend
-        on the data directory alone, so they are right before the servers run, too.
+        DB_HOST is a socket directory and REDIS_HOST a socket path. Only what was asked for is named. They
+        depend on the data directory alone, so they are right before the servers run, too.
         """
         return {name: value for server in self._servers() for name, value in server.environment().items()}
 
     def ensure_running(self) -> None:
-        """Start again what has died while in use (killed by the kernel for memory, say); cheap if nothing has.
+        """Start again what has died while in use (killed for memory, say); cheap if nothing has.
 
         Raises: as ``start``.
         """
@@ -80,10 +78,8 @@ class EmbeddedServers:
         """Return the process id of each server by name; None for one that does not run."""
         return {server.name: server.pid() for server in self._servers()}
 
-    # -- start and stop ----------------------------------------------------------------------------------------
-
     def start(self) -> None:
-        """Join the users of the servers, starting what does not run. Blocks, 0.1 to 1 s when nothing is wrong.
+        """Join the users of the servers, starting what does not run; blocks, usually 0.1 to 1 s.
 
         Raises:
             EmbeddedError: one of its kinds, each a sentence with what to do.
@@ -130,8 +126,8 @@ class EmbeddedServers:
             try:
                 if not _try_exclusive(fd):
                     raise DataDirectoryBusy(
-                        f"The servers in {self.data_dir} are in use: end the programs that use them, the last one stops "
-                        "the servers.",
+                        f"The servers in {self.data_dir} are in use: end the programs that use them, the last "
+                        "one stops the servers.",
                         path=self.data_dir,
                     )
                 self._stop_servers()
@@ -162,7 +158,7 @@ class EmbeddedServers:
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The thread cannot be cancelled; it is bounded by start_timeout_s. What it started is handed back.
+            # A thread cannot be cancelled; it is bounded by start_timeout_s. What it started is given back.
             await asyncio.wait([starting])
             if starting.exception() is None:
                 await asyncio.to_thread(self.close)
@@ -173,8 +169,6 @@ class EmbeddedServers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.shield(asyncio.to_thread(self.close))
-
-    # -- inside ------------------------------------------------------------------------------------------------
 
     def _servers(self) -> list[Postgres | Redis]:
         sockets = self._sockets()
@@ -189,8 +183,8 @@ class EmbeddedServers:
     def _sockets(self) -> Path:
         """Return the socket directory: inside the data directory, or a short one if that path cannot be used.
 
-        Clients take host names apart at commas and colons, and the kernel bounds a socket's path; so anything long or
-        unusual gets a private directory under /tmp whose name follows from the data directory.
+        Clients take host names apart at commas and colons, and the kernel bounds a socket's path; so anything
+        long or unusual gets a private directory under /tmp whose name follows from the data directory.
         """
         inside = self.data_dir / "run"
         longest = os.fsencode(inside / ".s.PGSQL.5432")
@@ -308,6 +302,7 @@ def _try_exclusive(fd: int) -> bool:
 
 def _unusable(path: Path, why: str) -> DataDirectoryUnusable:
     return DataDirectoryUnusable(
-        f"The data directory {path} {why}: give FULLON_DATA_DIR a directory that this user owns and can write.",
+        f"The data directory {path} {why}: give FULLON_DATA_DIR a directory that this user owns and can "
+        "write.",
         path=path,
     )

@@ -1,8 +1,8 @@
 """Pytest plugin: the fixture `servers`, one embedded PostgreSQL and Redis for a whole test run.
 
-All xdist workers share one temporary data directory; whoever needs the servers first starts them. Servers that
-the environment already names (DB_HOST; REDIS_HOST or CACHE_HOST) are used as they are. The directory goes away with
-the run; what a killed run left behind is stopped and removed by the next.
+All xdist workers share one temporary data directory; whoever needs the servers first starts them. Servers
+that the environment already names (DB_HOST; REDIS_HOST or CACHE_HOST) are used as they are. The directory
+goes away with the run; what a killed run left behind is stopped and removed by the next.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from fullon_embedded.errors import DataDirectoryBusy
 from fullon_embedded.servers import EmbeddedServers, start_servers
 
 _DIRECTORY_VARIABLE = "FULLON_TEST_SERVERS_DIR"
@@ -74,16 +76,21 @@ def _lock(directory: Path) -> int:
 
 def _remove_abandoned() -> None:
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if directory.stat().st_uid != os.geteuid() or not (directory / "run.lock").exists():
-            continue
         try:
+            if directory.stat().st_uid != os.geteuid() or not (directory / "run.lock").exists():
+                continue
             fd = _lock(directory)
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):
+            # Another run's, alive or just being removed.
             continue
         _remove(directory)
         os.close(fd)
 
 
 def _remove(directory: Path) -> None:
-    EmbeddedServers(directory / "servers").stop()
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        EmbeddedServers(directory / "servers").stop()
+    except DataDirectoryBusy as error:
+        sys.stderr.write(f"A test left a process behind. {error}\n")
+        return
+    shutil.rmtree(directory)
