@@ -1,4 +1,4 @@
-"""``python -m fullon_embedded [--data-dir D] env|psql|status|stop``: look at embedded servers from a shell."""
+"""Embedded servers from a shell: ``python -m fullon_embedded [--data-dir D] env|psql|status|stop``."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("env", help='print the variables: eval "$(python -m fullon_embedded env)"')
     commands.add_parser("status", help="say what runs; exit code 3 if something does not")
     commands.add_parser("stop", help="stop servers that a killed program left running")
-    psql = commands.add_parser("psql", help="open psql, starting PostgreSQL for as long as it is open")
-    psql.add_argument(
-        "options", nargs=argparse.REMAINDER, help="passed to psql; default: the series database"
+    commands.add_parser(
+        "psql", help="open psql with the options given, starting PostgreSQL for as long as it is open"
     )
-    chosen = parser.parse_args(arguments)
+    chosen, options = parser.parse_known_args(arguments)
+    if options and chosen.command != "psql":
+        parser.error(f"unknown arguments: {' '.join(options)}")
     servers = EmbeddedServers(chosen.data_dir if chosen.data_dir is not None else default_data_dir())
     try:
         match chosen.command:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 servers.stop()
                 return EXIT_OK
             case _:
-                return _psql(servers.data_dir, chosen.options)
+                return _psql(servers.data_dir, options)
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
@@ -82,7 +83,8 @@ def _psql(data_dir: Path, options: Sequence[str]) -> int:
                 f"{address['DB_HOST']}, user {address['DB_USER']}, while a program uses the servers.\n"
             )
             return EXIT_FAILED
-        # Ctrl-C cancels a query in psql and must not end us before it; a handler, unlike SIG_IGN, is not inherited.
+        # Ctrl-C cancels a query in psql and must not end us before it. A handler, unlike SIG_IGN, is not
+        # inherited.
         before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
         try:
             environment = {

@@ -193,7 +193,7 @@ class Postgres:
                 shutil.rmtree(side)
 
     def _clear_leftovers(self) -> None:
-        """After a kill: end orphaned backends, then remove the files that would keep a new server from starting.
+        """After a kill: end orphaned backends, then remove the files that keep a new server from starting.
 
         The order matters: postmaster.pid is also the guard that keeps a second server off the shared memory
         those backends still use. A socket that answers although no process is visible belongs to a server
@@ -202,8 +202,8 @@ class Postgres:
         processes.end_leftovers(self.cluster)
         if processes.accepts(self.socket):
             raise DataDirectoryBusy(
-                f"Another PostgreSQL, outside this container, runs on {self.cluster}: stop it there, or choose "
-                "another FULLON_DATA_DIR.",
+                f"Another PostgreSQL, outside this container, runs on {self.cluster}: stop it there, or "
+                "choose another FULLON_DATA_DIR.",
                 path=self.cluster,
             )
         for file in (self.cluster / "postmaster.pid", self.socket, Path(f"{self.socket}.lock")):

@@ -1,4 +1,4 @@
-"""One Valkey or Redis with an append-only file: started, recognised, stopped. The caller holds the start lock."""
+"""One Valkey or Redis with an append-only file: started, recognised and stopped under the start lock."""
 
 from __future__ import annotations
 

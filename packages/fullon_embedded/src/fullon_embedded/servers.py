@@ -126,8 +126,8 @@ class EmbeddedServers:
             try:
                 if not _try_exclusive(fd):
                     raise DataDirectoryBusy(
-                        f"The servers in {self.data_dir} are in use: end the programs that use them, the last "
-                        "one stops the servers.",
+                        f"The servers in {self.data_dir} are in use: end the programs that use them, the "
+                        "last one stops the servers.",
                         path=self.data_dir,
                     )
                 self._stop_servers()
