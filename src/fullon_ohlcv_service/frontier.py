@@ -6,8 +6,46 @@ that minute for every symbol the connection carries; a disconnect ends the run. 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from fullon_exchange.clock import MINUTE_US, ceil_minute_us, floor_minute_us
+from fullon_exchange.records import Interval
+
+
+Row = TypeVar("Row")
+
+
+@dataclass(slots=True)
+class SeriesBatch(Generic[Row]):
+    """What one series has to store: rows, the minutes they prove, and minutes that are proved no longer."""
+
+    rows: list[Row] = field(default_factory=list)
+    covered: list[Interval] = field(default_factory=list)
+    suspect: list[Interval] = field(default_factory=list)
+    """Minutes that may have been covered before and must be read again over REST; none of them is in `covered`."""
+
+    def doubt(self, interval: Interval) -> None:
+        """Take back what `interval` was thought to prove."""
+        self.suspect.append(interval)
+        self.covered = subtract(self.covered, interval)
+
+    def extend(self, later: "SeriesBatch[Row]") -> None:
+        """Append what came after."""
+        self.rows += later.rows
+        for interval in later.suspect:
+            self.doubt(interval)
+        self.covered += later.covered
+
+
+def subtract(intervals: list[Interval], taken: Interval) -> list[Interval]:
+    """Return `intervals` without what lies in `taken`."""
+    left: list[Interval] = []
+    for start_us, end_us in intervals:
+        if start_us < min(end_us, taken[0]):
+            left.append((start_us, min(end_us, taken[0])))
+        if max(start_us, taken[1]) < end_us:
+            left.append((max(start_us, taken[1]), end_us))
+    return left
 
 
 @dataclass(slots=True)

@@ -13,24 +13,16 @@ from fullon_exchange.records import (
     Candles,
     Disconnected,
     Event,
-    Interval,
     Subscribed,
     Unsubscribed,
     Watermark,
 )
 from fullon_ohlcv.store import CandleRow
 
-from fullon_ohlcv_service.frontier import Frontier
+from fullon_ohlcv_service.frontier import Frontier, SeriesBatch
 
 
-@dataclass(slots=True)
-class CandleBatch:
-    """What one symbol has to store since the last `take()`."""
-
-    rows: list[CandleRow] = field(default_factory=list)
-    covered: list[Interval] = field(default_factory=list)
-    suspect: list[Interval] = field(default_factory=list)
-    """Minutes that were covered before and must be read again over REST."""
+CandleBatch = SeriesBatch[CandleRow]
 
 
 @dataclass(slots=True)
@@ -139,7 +131,7 @@ class CandleBuilder:
         if last_us is not None and last_id is not None and candle.first_id != last_id + 1:
             start_us = last_us + MINUTE_US
             if start_us < candle.timestamp_us:
-                self._batch(candle.symbol).suspect.append((start_us, candle.timestamp_us))
+                self._batch(candle.symbol).doubt((start_us, candle.timestamp_us))
         state.last_traded_us, state.last_trade_id = candle.timestamp_us, candle.last_id
 
     def _pass_watermark(self, event: Watermark) -> None:

@@ -5,13 +5,12 @@ skipped: those minutes stay unknown until REST has confirmed them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.records import (
     Disconnected,
     Event,
-    Interval,
     Subscribed,
     Trade,
     Trades,
@@ -20,17 +19,10 @@ from fullon_exchange.records import (
 )
 from fullon_ohlcv.store import TradeRow
 
-from fullon_ohlcv_service.frontier import Frontier
+from fullon_ohlcv_service.frontier import Frontier, SeriesBatch
 
 
-@dataclass(slots=True)
-class TradeBatch:
-    """What one symbol has to store since the last `take()`."""
-
-    rows: list[TradeRow] = field(default_factory=list)
-    covered: list[Interval] = field(default_factory=list)
-    suspect: list[Interval] = field(default_factory=list)
-    """Minutes that were covered before and must be read again over REST."""
+TradeBatch = SeriesBatch[TradeRow]
 
 
 @dataclass(slots=True)
@@ -72,6 +64,12 @@ class TradeTracker:
                     self.disconnect(event.connection)
                 case _:
                     pass
+
+    def feed_trades(self, events: Iterable[Event]) -> None:
+        """Take the trades alone: of connections whose promises are not ours to keep."""
+        for event in events:
+            if isinstance(event, Trades):
+                self._trades(event)
 
     def disconnect(self, connection: str) -> None:
         """End the runs of `connection`."""
@@ -131,7 +129,7 @@ class TradeTracker:
             self.skipped_ids += trade_id - last.trade_id - 1
             start_us = floor_minute_us(min(last.timestamp_us, trade.timestamp_us))
             end_us = floor_minute_us(trade.timestamp_us) + MINUTE_US
-            self._batch(trade.symbol).suspect.append((start_us, end_us))
+            self._batch(trade.symbol).doubt((start_us, end_us))
             self._frontier.skip_to(connection, trade.symbol, end_us)
             self.claims[trade.symbol] = max(next_us, end_us)
         last.trade_id = trade_id

@@ -1,0 +1,306 @@
+"""Fill the gaps of the ledger over REST: first start, restart, reconnect and repair are this one path."""
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+from fullon_exchange.clock import MINUTE_US, floor_minute_us
+from fullon_exchange.errors import ExchangeError, UnknownSymbol, VenueClosed
+from fullon_exchange.interface import Exchange, Urgency
+from fullon_exchange.records import Channel, Page
+from fullon_log import get_component_logger
+from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.store import Interval, Series, WriteResult
+from fullon_orm.models import Symbol
+
+from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
+from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.supervisor import Supervisor
+
+DAY_US = 86_400_000_000
+CONCURRENT_SERIES_MAX = 32
+"""Series of one venue that are filled side by side; they share the venue's rate budget page by page."""
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 300.0
+REPAIR_AGE_MAX_US = 2 * 3600 * 1_000_000
+"""A gap that ends within this of now is repair, an older one back-fill."""
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """How often a series' gaps have been tried in vain, and when they may be tried again."""
+
+    failed: int = 0
+    not_before_s: float = 0.0
+    rejected: dict[int, int] = field(default_factory=dict)
+
+
+class HistoricCollector(ABC):
+    """Keeps the gaps of one channel filled, for every wanted symbol of every venue that has it as its feed."""
+
+    channel: ClassVar[Channel]
+    log_name: ClassVar[str]
+
+    def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
+        self._symbols = symbols
+        self._runtime = runtime
+        self._wanted: dict[str, set[WantedSymbol]] = {}
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._attempts: dict[Series, _Attempts] = {}
+        self._log = get_component_logger(self.log_name)
+        self._supervisor: Supervisor[str] = Supervisor(self.log_name, self._serve_venue)
+        self._rows: dict[str, int] = {}
+
+    # what a channel knows -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def serves(self, exchange: Exchange) -> bool:
+        """Tell whether this collector fills the venue's history."""
+
+    @abstractmethod
+    def _pages(
+        self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency
+    ) -> AsyncIterator[Page[Any]]: ...
+
+    @abstractmethod
+    async def _write(
+        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
+    ) -> WriteResult: ...
+
+    # for the daemon -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fill gaps until cancelled; what is wanted is told with `want()`."""
+        async with self._supervisor:
+            await self._supervisor.want(self._wanted.keys())
+            await asyncio.get_running_loop().create_future()
+
+    async def want(self, wanted: Collection[WantedSymbol]) -> None:
+        """Make the symbols to keep complete exactly these; what is surplus has stopped on return."""
+        self._wanted = by_exchange(wanted)
+        await self._supervisor.want(self._wanted.keys())
+        self.wake()
+
+    def wake(self, exchange: str | None = None) -> None:
+        """Look for gaps now rather than at the next interval."""
+        for name, wake in self._wakes.items():
+            if exchange in (None, name):
+                wake.set()
+
+    # for one run by hand ------------------------------------------------------------------------------
+
+    async def start_collection(self) -> dict[str, int]:
+        """Fill every gap there is now and return the rows stored, by `exchange:symbol`.
+
+        A symbol that cannot be collected is logged with its reason and counts 0.
+        """
+        async with AsyncExitStack() as stack:
+            if self._runtime is None:
+                self._runtime = await stack.enter_async_context(open_runtime())
+                stack.callback(setattr, self, "_runtime", None)
+            if self._symbols is None:
+                wanted = await load_wanted_symbols(self._rt.config)
+            else:
+                wanted = {WantedSymbol.from_orm(symbol) for symbol in self._symbols}
+            self._wanted = by_exchange(wanted)
+            self._rows = {str(one): 0 for one in wanted}
+            async with asyncio.TaskGroup() as group:
+                for name in self._wanted:
+                    group.create_task(self._fill_venue_once(name))
+            return self._rows
+
+    async def start_symbol(self, symbol: Symbol) -> int:
+        """Fill every gap of one symbol and return the rows stored."""
+        one = type(self)([symbol], runtime=self._runtime)
+        return sum((await one.start_collection()).values())
+
+    async def _fill_venue_once(self, name: str) -> None:
+        try:
+            exchange = await self._rt.exchanges.get(name)
+            if self.serves(exchange):
+                gaps = await self._find_gaps(exchange)
+                slots = asyncio.Semaphore(CONCURRENT_SERIES_MAX)
+                async with asyncio.TaskGroup() as group:
+                    for series, intervals in gaps.items():
+                        group.create_task(self._fill_once(exchange, series, intervals, slots))
+        except ExchangeError as error:
+            self._log.error("cannot collect", exchange=name, why=str(error))
+
+    async def _fill_once(
+        self, exchange: Exchange, series: Series, gaps: Sequence[Interval], slots: asyncio.Semaphore
+    ) -> None:
+        async with slots:
+            try:
+                await self._fill(exchange, series, gaps)
+            except ExchangeError as error:
+                self._log.error("cannot collect", exchange=exchange.name, symbol=series.symbol, why=str(error))
+
+    # one venue ----------------------------------------------------------------------------------------
+
+    @property
+    def _rt(self) -> Runtime:
+        if self._runtime is None:
+            raise RuntimeError("the collector has no runtime: call start_collection(), or pass one")
+        return self._runtime
+
+    async def _serve_venue(self, name: str) -> None:
+        exchange = await self._rt.exchanges.get(name)
+        if not self.serves(exchange):
+            return
+        wake = self._wakes.setdefault(name, asyncio.Event())
+        running: dict[Series, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                wake.clear()
+                now_s = asyncio.get_running_loop().time()
+                gaps = await self._find_gaps(exchange)
+                for series in [one for one in running if running[one].done()]:
+                    del running[series]
+                wanted = {one.symbol for one in self._wanted.get(name, ())}
+                for series, task in running.items():
+                    if series.symbol not in wanted:
+                        task.cancel()
+                due = [
+                    series
+                    for series in sorted(gaps, key=lambda one: gaps[one][0])
+                    if series not in running and self._attempt(series).not_before_s <= now_s
+                ]
+                for series in due[: CONCURRENT_SERIES_MAX - len(running)]:
+                    running[series] = group.create_task(
+                        self._fill_and_report(exchange, series, gaps[series], wake)
+                    )
+                await self._wait(wake, gaps.keys() - running.keys(), now_s)
+
+    async def _wait(self, wake: asyncio.Event, resting: Iterable[Series], now_s: float) -> None:
+        """Wait for a wake, the interval, or the next time a resting series may be tried again."""
+        interval_s = self._rt.config.collection_interval / self._rt.clock.speed
+        for series in resting:
+            if (left_s := self._attempt(series).not_before_s - now_s) > 0:
+                interval_s = min(interval_s, left_s)
+        try:
+            async with asyncio.timeout(max(0.05, interval_s)):
+                await wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _find_gaps(self, exchange: Exchange) -> dict[Series, list[Interval]]:
+        rt = self._rt
+        listings = await exchange.fetch_listings()
+        closed_us = floor_minute_us(rt.clock.now_us())
+        ranges: dict[Series, Interval] = {}
+        for one in self._wanted.get(exchange.name, ()):
+            if one.symbol not in listings:
+                near = ", ".join(get_close_matches(one.symbol, listings)) or "none"
+                sentence = f"{exchange.name} does not list {one.symbol}; near names: {near}"
+                if rt.board.set_problem(one.exchange, one.symbol, sentence):
+                    self._log.error("unknown symbol", exchange=one.exchange, symbol=one.symbol, why=sentence)
+                continue
+            series = await rt.store.series(one.exchange, one.symbol, self.channel)
+            start_us = floor_minute_us(rt.clock.now_us() - one.backtest_days * DAY_US)
+            ranges[series] = rt.claims.wanted(series, start_us, closed_us)
+        gaps = await rt.store.gaps(ranges)
+        return {series: intervals for series, intervals in gaps.items() if intervals}
+
+    async def _fill_and_report(
+        self, exchange: Exchange, series: Series, gaps: Sequence[Interval], wake: asyncio.Event
+    ) -> None:
+        attempt = self._attempt(series)
+        loop = asyncio.get_running_loop()
+        try:
+            rows, covered_us = await self._fill(exchange, series, gaps)
+            if rows or covered_us:
+                attempt.failed = 0
+                attempt.not_before_s = 0.0
+            else:
+                self._rest(attempt, loop.time())
+        except VenueClosed:
+            raise
+        except UnknownSymbol as error:
+            if self._rt.board.set_problem(series.exchange, series.symbol, str(error)):
+                self._log.error(
+                    "unknown symbol", exchange=series.exchange, symbol=series.symbol, why=str(error)
+                )
+            attempt.not_before_s = loop.time() + RETRY_MAX_S
+        except ExchangeError as error:
+            self._rest(attempt, loop.time(), getattr(error, "retry_after_s", None))
+            self._log.warning(
+                "history interrupted, will go on",
+                exchange=series.exchange,
+                symbol=series.symbol,
+                why=str(error),
+                again_in_s=round(attempt.not_before_s - loop.time(), 1),
+            )
+        finally:
+            wake.set()
+
+    def _rest(self, attempt: _Attempts, now_s: float, asked_s: float | None = None) -> None:
+        attempt.failed += 1
+        limit_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**attempt.failed)
+        attempt.not_before_s = now_s + (asked_s or random.uniform(RETRY_FIRST_S, limit_s))  # noqa: S311
+
+    def _attempt(self, series: Series) -> _Attempts:
+        return self._attempts.setdefault(series, _Attempts())
+
+    async def _fill(
+        self, exchange: Exchange, series: Series, gaps: Sequence[Interval]
+    ) -> tuple[int, int]:
+        """Store the pages of `gaps`; return the rows stored and the microseconds of range settled."""
+        rt = self._rt
+        rows = settled_us = 0
+        for gap in gaps:
+            recent = gap[1] > rt.clock.now_us() - REPAIR_AGE_MAX_US and gap[1] - gap[0] < REPAIR_AGE_MAX_US
+            urgency = Urgency.REPAIR if recent else Urgency.BACKFILL
+            async for page in self._pages(exchange, series.symbol, gap, urgency):
+                covered = [page.interval] if page.interval[0] < page.interval[1] else []
+                result = await self._store(exchange, series, page, covered)
+                stored = result.inserted + result.updated
+                rows += stored
+                settled_us += sum(end - start for start, end in covered)
+                settled_us += sum(end - start for (start, end), _ in page.unavailable)
+                rt.board.add_rows(series.exchange, series.symbol, stored)
+                key = f"{series.exchange}:{series.symbol}"
+                self._rows[key] = self._rows.get(key, 0) + stored
+                if result.rejected:
+                    await self._settle_rejected(series, result)
+        return rows, settled_us
+
+    async def _store(
+        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
+    ) -> WriteResult:
+        """Write a page, waiting for the database as long as it is away."""
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                return await self._write(exchange, series, page, covered)
+            except StorageUnavailable as error:
+                self._log.warning(
+                    "database away, a page waits",
+                    exchange=series.exchange,
+                    symbol=series.symbol,
+                    why=str(error),
+                )
+                await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311
+                delay_s = min(30.0, delay_s * 2)
+
+    async def _settle_rejected(self, series: Series, result: WriteResult) -> None:
+        """A row that is refused twice is what the exchange serves: its minute is unavailable, and said so."""
+        attempt = self._attempt(series)
+        for row, reason in result.rejected:
+            timestamp_us = row[0]
+            self._log.warning(
+                "row refused", exchange=series.exchange, symbol=series.symbol, row=row, why=reason
+            )
+            if not isinstance(timestamp_us, int):
+                continue
+            minute_us = floor_minute_us(timestamp_us)
+            attempt.rejected[minute_us] = attempt.rejected.get(minute_us, 0) + 1
+            if attempt.rejected[minute_us] > 1:
+                await self._rt.store.mark_unavailable(
+                    series, (minute_us, minute_us + MINUTE_US), f"the exchange serves an unusable row: {reason}"
+                )
+                del attempt.rejected[minute_us]

@@ -1,0 +1,166 @@
+"""Live collection of one channel: a session per venue, what it delivers, and who takes it."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from difflib import get_close_matches
+from typing import ClassVar, Protocol
+
+from fullon_exchange.interface import Exchange, Listing, LiveSession
+from fullon_exchange.records import Channel, Event, Rejected
+from fullon_log import get_component_logger
+from fullon_orm.models import Symbol
+
+from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
+from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.supervisor import Supervisor
+
+
+class Sink(Protocol):
+    """Takes what a session delivers, in order, and brings it to where it is kept."""
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+
+    def feed(self, events: list[Event]) -> None:
+        """Take events; never waits. What does not fit is given up and counted, and stays uncovered."""
+
+    async def drain(self) -> None:
+        """Write what is pending and end every run; bounded in time."""
+
+
+class LiveCollector(ABC):
+    """Streams one channel of every wanted symbol of every venue that has it as its feed."""
+
+    channel: ClassVar[Channel]
+    log_name: ClassVar[str]
+
+    def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
+        self._symbols = symbols
+        self._runtime = runtime
+        self._wanted: dict[str, set[WantedSymbol]] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+        self._subscribed: dict[str, set[str]] = {}
+        self._log = get_component_logger(self.log_name)
+        self._supervisor: Supervisor[str] = Supervisor(self.log_name, self._serve_venue)
+        self._collecting: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    def serves(self, exchange: Exchange) -> bool:
+        """Tell whether this collector streams from the venue."""
+
+    @abstractmethod
+    def _sink(self, exchange: Exchange) -> Sink:
+        """Return where the venue's events go."""
+
+    # for the daemon -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Stream until cancelled; what is wanted is told with `want()`."""
+        async with self._supervisor:
+            await self._supervisor.want(self._wanted.keys())
+            await asyncio.get_running_loop().create_future()
+
+    async def want(self, wanted: Collection[WantedSymbol]) -> None:
+        """Make the streamed symbols exactly these; venues without any have stopped on return."""
+        self._wanted = by_exchange(wanted)
+        await self._supervisor.want(self._wanted.keys())
+        for changed in self._changed.values():
+            changed.set()
+
+    # by hand ------------------------------------------------------------------------------------------
+
+    async def start_collection(self) -> None:
+        """Stream the given symbols, or all of the database, until `stop_collection()` or cancelled."""
+        self._collecting = asyncio.current_task()
+        async with AsyncExitStack() as stack:
+            if self._runtime is None:
+                self._runtime = await stack.enter_async_context(open_runtime())
+                stack.callback(setattr, self, "_runtime", None)
+            if self._symbols is None:
+                wanted = await load_wanted_symbols(self._rt.config)
+            else:
+                wanted = {WantedSymbol.from_orm(symbol) for symbol in self._symbols}
+            self._wanted = by_exchange(wanted)
+            await self._run_by_hand()
+
+    async def _run_by_hand(self) -> None:
+        await self.run()
+
+    async def stop_collection(self) -> None:
+        """End `start_collection()`; what has arrived is written first. Harmless when nothing runs."""
+        task, self._collecting = self._collecting, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+    def is_collecting(self, symbol: Symbol) -> bool:
+        """Tell whether the venue has been asked for `symbol`."""
+        one = WantedSymbol.from_orm(symbol)
+        return one.symbol in self._subscribed.get(one.exchange, ())
+
+    async def add_symbol(self, symbol: Symbol) -> None:
+        """Stream `symbol` too, from now on."""
+        everything = {one for symbols in self._wanted.values() for one in symbols}
+        await self.want(everything | {WantedSymbol.from_orm(symbol)})
+
+    # one venue ----------------------------------------------------------------------------------------
+
+    @property
+    def _rt(self) -> Runtime:
+        if self._runtime is None:
+            raise RuntimeError("the collector has no runtime: call start_collection(), or pass one")
+        return self._runtime
+
+    async def _serve_venue(self, name: str) -> None:
+        exchange = await self._rt.exchanges.get(name)
+        if not self.serves(exchange):
+            return
+        changed = self._changed.setdefault(name, asyncio.Event())
+        self._subscribed[name] = set()
+        sink = self._sink(exchange)
+        listings = await exchange.fetch_listings()
+        try:
+            async with exchange.live() as session, asyncio.TaskGroup() as group:
+                group.create_task(sink.run())
+                group.create_task(self._follow_wanted(exchange.name, session, listings, changed))
+                async for events in session.events():
+                    sink.feed(events)
+                    self._say_rejected(name, events)
+        finally:
+            self._subscribed[name] = set()
+            await sink.drain()
+
+    async def _follow_wanted(
+        self,
+        name: str,
+        session: LiveSession,
+        listings: Mapping[str, Listing],
+        changed: asyncio.Event,
+    ) -> None:
+        subscribed = self._subscribed[name]
+        while True:
+            changed.clear()
+            wanted = {one.symbol for one in self._wanted.get(name, ())}
+            for symbol in sorted(wanted - listings.keys()):
+                near = ", ".join(get_close_matches(symbol, listings)) or "none"
+                self._refuse(name, symbol, f"{name} does not list {symbol}; near names: {near}")
+            surplus = subscribed - wanted
+            missing = (wanted & listings.keys()) - subscribed
+            if surplus:
+                await session.unsubscribe(self.channel, sorted(surplus))
+            if missing:
+                await session.subscribe(self.channel, sorted(missing))
+            subscribed -= surplus
+            subscribed |= missing
+            await changed.wait()
+
+    def _say_rejected(self, name: str, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Rejected):
+                self._refuse(name, event.symbol, f"{name} refused {event.channel}: {event.reason}")
+
+    def _refuse(self, name: str, symbol: str, sentence: str) -> None:
+        if self._rt.board.set_problem(name, symbol, sentence):
+            self._log.error("not streamed", exchange=name, symbol=symbol, why=sentence)

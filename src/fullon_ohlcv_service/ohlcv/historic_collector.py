@@ -1,0 +1,35 @@
+"""History of candles: gaps → REST pages → rows and coverage."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, ClassVar
+
+from fullon_exchange.interface import Exchange, Urgency
+from fullon_exchange.records import Channel, Page
+from fullon_ohlcv.store import CandleWrite, Interval, Series, WriteResult
+
+from fullon_ohlcv_service.history import HistoricCollector
+
+
+class HistoricOHLCVCollector(HistoricCollector):
+    """Keeps the 1-minute candles of venues with trustworthy candles complete."""
+
+    channel: ClassVar[Channel] = "candles1m"
+    log_name = "fullon.ohlcv.historic"
+
+    def serves(self, exchange: Exchange) -> bool:
+        """Serve venues whose own candles are stored."""
+        return not exchange.traits.candles_from_trades
+
+    def _pages(
+        self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency
+    ) -> AsyncIterator[Page[Any]]:
+        return exchange.fetch_candles(symbol, "1m", *interval, urgency=urgency)
+
+    async def _write(
+        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
+    ) -> WriteResult:
+        rows = [
+            (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades)
+            for one in page.records
+        ]
+        return await self._rt.store.write_candles([CandleWrite(series, rows, covered, page.unavailable)])

@@ -1,0 +1,164 @@
+"""Live candles: WebSocket → candle builder → closed candles and coverage in one transaction."""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from typing import ClassVar
+
+from fullon_exchange.interface import Exchange
+from fullon_exchange.records import Channel, Event
+from fullon_log import get_component_logger
+from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.store import CandleWrite
+from fullon_orm.models import Symbol
+
+from fullon_ohlcv_service.live import LiveCollector, Sink
+from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch, CandleBuilder
+from fullon_ohlcv_service.runtime import Runtime
+
+CLOSING_GRACE_S = 3.0
+"""How long after a minute's end its closed candle may arrive before the minute is decided without it."""
+GATHER_S = 0.1
+"""Candles that close within this time are stored together."""
+PENDING_CANDLES_MAX = 100_000
+"""Candles that wait while the database is away; beyond it all are given up and their minutes stay gaps."""
+DRAIN_S = 2.0
+RETRY_MAX_S = 15.0
+
+
+class CandleSink:
+    """Stores the closed candles of one venue."""
+
+    def __init__(self, runtime: Runtime, exchange: Exchange, on_gap: Callable[[str], None]) -> None:
+        self._runtime = runtime
+        self._exchange = exchange.name
+        self._on_gap = on_gap
+        self._log = get_component_logger("fullon.ohlcv.live")
+        self._builder = CandleBuilder(
+            closed_flag=exchange.traits.candle_closed_flag, grace_us=round(CLOSING_GRACE_S * 1e6)
+        )
+        self._pending: dict[str, CandleBatch] = {}
+        self._pending_rows = 0
+        self._arrived = asyncio.Event()
+        self._said = ""
+        self.given_up = 0
+
+    def feed(self, events: list[Event]) -> None:
+        """Take events; keep what is final until it is stored."""
+        self._builder.feed(events)
+        for symbol, batch in self._builder.take().items():
+            self._pending_rows += len(batch.rows)
+            self._pending.setdefault(symbol, CandleBatch()).extend(batch)
+        if self._pending_rows > PENDING_CANDLES_MAX:
+            self._give_up()
+        if self._pending or self._builder.claims:
+            self._arrived.set()
+
+    async def run(self) -> None:
+        """Store until cancelled; while the database is away, wait and keep what fits."""
+        delay_s = GATHER_S
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(delay_s)
+            try:
+                await self._store_pending()
+            except StorageUnavailable as error:
+                if str(error) != self._said:
+                    self._said = str(error)
+                    self._log.warning("database away, candles wait", exchange=self._exchange, why=self._said)
+                delay_s = min(RETRY_MAX_S, random.uniform(delay_s, delay_s * 3))  # noqa: S311
+            else:
+                self._said = ""
+                delay_s = GATHER_S
+
+    async def drain(self) -> None:
+        """Store what is pending, within two seconds, and take every promise back."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._store_pending()
+        except (TimeoutError, StorageUnavailable) as error:
+            self._log.warning(
+                "candles not stored; their minutes are gaps for history to fill",
+                exchange=self._exchange,
+                candles=self._pending_rows,
+                why=str(error) or type(error).__name__,
+            )
+        for series in self._runtime.claims.of(self._exchange, "candles1m"):
+            self._runtime.claims.set(series, None)
+
+    async def _store_pending(self) -> None:
+        self._arrived.clear()
+        rt = self._runtime
+        batches, self._pending = self._pending, {}
+        rows, self._pending_rows = self._pending_rows, 0
+        claims, self._builder.claims = self._builder.claims, {}
+        try:
+            writes = []
+            for symbol, batch in batches.items():
+                series = await rt.store.series(self._exchange, symbol, "candles1m")
+                for interval in batch.suspect:
+                    await rt.store.uncover(series, interval)
+                writes.append(CandleWrite(series, batch.rows, batch.covered))
+            result = await rt.store.write_candles(writes) if writes else None
+        except BaseException:
+            self._put_back(batches, rows, claims)
+            raise
+        if result is not None:
+            for row, reason in result.rejected:
+                self._log.warning("candle refused", exchange=self._exchange, row=row, why=reason)
+        for symbol, batch in batches.items():
+            rt.board.add_rows(self._exchange, symbol, len(batch.rows))
+        left_to_history = any(batch.suspect for batch in batches.values())
+        for symbol, claim_us in claims.items():
+            series = await rt.store.series(self._exchange, symbol, "candles1m")
+            before_us = rt.claims.end_us(series)
+            rt.claims.set(series, claim_us)
+            left_to_history |= claim_us is None or before_us is None
+        if left_to_history:
+            self._on_gap(self._exchange)
+
+    def _put_back(
+        self, batches: dict[str, CandleBatch], rows: int, claims: dict[str, int | None]
+    ) -> None:
+        """Keep what could not be stored, before what has arrived since."""
+        for symbol, later in self._pending.items():
+            batches.setdefault(symbol, CandleBatch()).extend(later)
+        self._pending = batches
+        self._pending_rows += rows
+        self._builder.claims = claims | self._builder.claims
+        self._arrived.set()
+
+    def _give_up(self) -> None:
+        self.given_up += self._pending_rows
+        self._log.error(
+            "buffer full, candles given up; their minutes are gaps for history to fill",
+            exchange=self._exchange,
+            candles=self._pending_rows,
+        )
+        self._pending.clear()
+        self._pending_rows = 0
+
+
+class LiveOHLCVCollector(LiveCollector):
+    """Streams the candles of venues with trustworthy candles."""
+
+    channel: ClassVar[Channel] = "candles1m"
+    log_name = "fullon.ohlcv.live"
+
+    def __init__(
+        self,
+        symbols: Collection[Symbol] | None = None,
+        *,
+        runtime: Runtime | None = None,
+        on_gap: Callable[[str], None] = lambda exchange: None,
+    ) -> None:
+        """Build one; `on_gap(exchange)` is called when minutes have been left to history."""
+        super().__init__(symbols, runtime=runtime)
+        self._on_gap = on_gap
+
+    def serves(self, exchange: Exchange) -> bool:
+        """Serve venues whose own candles are stored."""
+        return not exchange.traits.candles_from_trades
+
+    def _sink(self, exchange: Exchange) -> Sink:
+        return CandleSink(self._rt, exchange, self._on_gap)

@@ -1,0 +1,105 @@
+"""What every collector needs, built in one place and passed on."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from fullon_cache import ProcessCache, TradesCache
+from fullon_exchange import open_exchange
+from fullon_exchange.clock import Clock
+from fullon_exchange.interface import Exchange
+from fullon_ohlcv.store import Interval, Series, TimeseriesStore
+
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.status import StatusBoard
+
+
+class Exchanges:
+    """The open venues, each opened once on first use and closed together."""
+
+    def __init__(self, clock: Clock, page_rows: int) -> None:
+        self._clock = clock
+        self._page_rows = page_rows
+        self._open: dict[str, Exchange] = {}
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+
+    async def get(self, name: str) -> Exchange:
+        """Return the open venue `name`.
+
+        Raises:
+            UnknownExchange: no such venue; names near ones.
+        """
+        async with self._opening:
+            if name not in self._open:
+                exchange = open_exchange(name, clock=self._clock, page_rows=self._page_rows)
+                self._open[name] = await self._stack.enter_async_context(exchange)
+            return self._open[name]
+
+    async def close(self) -> None:
+        """Close every open venue."""
+        await self._stack.aclose()
+
+
+@dataclass
+class Claims:
+    """From which minute on live still promises to prove a series; what lies before is history's.
+
+    A series without a claim is history's up to the last closed minute.
+    """
+
+    _from_us: dict[Series, int] = field(default_factory=dict)
+
+    def set(self, series: Series, from_us: int | None) -> None:
+        """Promise `series` from `from_us` on; None takes the promise back."""
+        if from_us is None:
+            self._from_us.pop(series, None)
+        else:
+            self._from_us[series] = from_us
+
+    def of(self, exchange: str, channel: str) -> list[Series]:
+        """Return the series of a venue's channel that have a promise."""
+        return [one for one in self._from_us if one.exchange == exchange and one.channel == channel]
+
+    def end_us(self, series: Series) -> int | None:
+        """Return where the promise begins; None where there is none."""
+        return self._from_us.get(series)
+
+    def wanted(self, series: Series, start_us: int, closed_us: int) -> Interval:
+        """Return what history has to fill of `series`: from `start_us` to the promise, `closed_us` at most."""
+        end_us = min(closed_us, self._from_us.get(series, closed_us))
+        return start_us, max(start_us, end_us)
+
+
+@dataclass
+class Runtime:
+    """The servers, venues and boards that one process shares."""
+
+    config: OhlcvServiceConfig
+    clock: Clock
+    store: TimeseriesStore
+    trades_cache: TradesCache
+    process_cache: ProcessCache
+    exchanges: Exchanges
+    claims: Claims
+    board: StatusBoard
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Names this run of the program in what it leaves in Redis."""
+
+
+@asynccontextmanager
+async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterator[Runtime]:
+    """Open the store, the caches and the set of venues; close them in the opposite order."""
+    config = config or OhlcvServiceConfig.from_env()
+    clock = Clock.from_env()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode))
+        trades_cache = await stack.enter_async_context(TradesCache())
+        process_cache = await stack.enter_async_context(ProcessCache())
+        exchanges = Exchanges(clock, config.historical_limit)
+        stack.push_async_callback(exchanges.close)
+        yield Runtime(
+            config, clock, store, trades_cache, process_cache, exchanges, Claims(), StatusBoard(clock)
+        )

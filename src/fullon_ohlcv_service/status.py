@@ -1,0 +1,123 @@
+"""What is known of each symbol right now: its phase, how much of its history is covered, how far behind it is."""
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fullon_exchange.clock import Clock, floor_minute_us
+from fullon_ohlcv.store import CoverageSummary
+
+from fullon_ohlcv_service.config.database_config import WantedSymbol
+
+RATE_WINDOW_S = 20.0
+
+
+class Phase(StrEnum):
+    """What is being done for a symbol."""
+
+    WAITING = "waiting"
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    COMPLETE = "complete"
+    """Nothing is missing and nothing is streamed."""
+    REFUSED = "refused"
+    """It cannot be collected; `problem` says why."""
+
+
+@dataclass(slots=True)
+class SymbolStatus:
+    """One line of the table. Times in microseconds since the epoch, exchange time."""
+
+    wanted: WantedSymbol
+    kind: str
+    """What feeds its candles: `candles` or `trades`."""
+    phase: Phase = Phase.WAITING
+    problem: str = ""
+    covered_ratio: float | None = None
+    """Share of the wanted range that is covered or known to be unavailable; None while unknown."""
+    last_candle_us: int | None = None
+    lag_s: float | None = None
+    """Exchange seconds between the end of the newest covered minute and now; None while nothing is covered."""
+    rate_rows_s: float = 0.0
+    """Rows stored per second, history and live, over the last seconds."""
+    eta_s: float | None = None
+    """Seconds until nothing is missing at the present pace; None while it cannot be told."""
+    rows: int = 0
+    """Rows stored since the start."""
+    _samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=64), repr=False)
+
+    def refresh(self, summary: CoverageSummary, claim_us: int | None, now_us: int, at_s: float) -> None:
+        """Take what the ledger says; `claim_us` is where live has promised to go on, `at_s` a steady clock."""
+        missing_us = summary.wanted_us - summary.covered_us - summary.unavailable_us
+        if claim_us is not None:
+            missing_us -= max(0, floor_minute_us(now_us) - claim_us)
+        missing_us = max(0, missing_us)
+        self.covered_ratio = 1.0 - missing_us / summary.wanted_us if summary.wanted_us else 1.0
+        self.last_candle_us = summary.last_timestamp_us
+        covered_until_us = summary.covered_until_us
+        self.lag_s = None if covered_until_us is None else max(0.0, (now_us - covered_until_us) / 1e6)
+        self._samples.append((at_s, self.rows, missing_us))
+        while at_s - self._samples[0][0] > RATE_WINDOW_S:
+            self._samples.popleft()
+        then_s, then_rows, then_missing_us = self._samples[0]
+        elapsed_s = at_s - then_s
+        self.rate_rows_s = (self.rows - then_rows) / elapsed_s if elapsed_s > 0 else 0.0
+        repaired_us = then_missing_us - missing_us
+        self.eta_s = None
+        if missing_us == 0:
+            self.eta_s = 0.0
+        elif repaired_us > 0 and elapsed_s > 0:
+            self.eta_s = missing_us / repaired_us * elapsed_s
+        if self.problem:
+            self.phase = Phase.REFUSED
+        elif missing_us:
+            self.phase = Phase.CATCHING_UP
+        else:
+            self.phase = Phase.COMPLETE if claim_us is None else Phase.LIVE
+
+
+class StatusBoard:
+    """The status of every wanted symbol; collectors write to it, the table and the status records read it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._symbols: dict[tuple[str, str], SymbolStatus] = {}
+
+    def want(self, wanted: Collection[WantedSymbol]) -> None:
+        """Make the lines exactly those of `wanted`, keeping what is known of the ones that stay."""
+        kept = self._symbols
+        self._symbols = {}
+        for one in sorted(wanted):
+            status = kept.get((one.exchange, one.symbol)) or SymbolStatus(one, "")
+            status.wanted = one
+            self._symbols[one.exchange, one.symbol] = status
+
+    def get(self, exchange: str, symbol: str) -> SymbolStatus | None:
+        """Return the line of a symbol; None where it is not wanted."""
+        return self._symbols.get((exchange, symbol))
+
+    def lines(self) -> list[SymbolStatus]:
+        """Return all lines, sorted by exchange and symbol."""
+        return list(self._symbols.values())
+
+    def add_rows(self, exchange: str, symbol: str, rows: int) -> None:
+        """Count rows that have been stored."""
+        if (status := self.get(exchange, symbol)) is not None:
+            status.rows += rows
+
+    def set_problem(self, exchange: str, symbol: str, sentence: str) -> bool:
+        """Say why a symbol cannot be collected; an empty sentence takes it back. True where that is news."""
+        status = self.get(exchange, symbol)
+        if status is None or status.problem == sentence:
+            return False
+        status.problem = sentence
+        if sentence:
+            status.phase = Phase.REFUSED
+        return True
+
+    def set_kinds(self, kinds: Mapping[tuple[str, str], str]) -> None:
+        """Note what feeds each symbol's candles."""
+        for key, kind in kinds.items():
+            if (status := self._symbols.get(key)) is not None:
+                status.kind = kind

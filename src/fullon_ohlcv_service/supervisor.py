@@ -1,0 +1,86 @@
+"""One task per wanted key: start the missing, stop the surplus, restart the failed."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Hashable
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from fullon_log import get_component_logger
+
+Key = TypeVar("Key", bound=Hashable)
+
+DELAY_FIRST_S = 1.0
+DELAY_MAX_S = 60.0
+HEALTHY_S = 60.0
+"""A task that lived this long starts its back-off anew."""
+
+
+class Supervisor(Generic[Key]):
+    """Keeps `work(key)` running for every wanted key.
+
+    `work` runs until it is cancelled; work that returns is done and is not started again.
+    A failing task never takes its siblings down: the failure is said once per change of its sentence and the task is
+    started again after a capped, fully jittered back-off. Enter it to start; leaving it cancels every task.
+    """
+
+    def __init__(self, name: str, work: Callable[[Key], Awaitable[None]]) -> None:
+        self._work = work
+        self._log = get_component_logger(name)
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
+        self._wanting = asyncio.Lock()
+        self.failures: dict[Key, str] = {}
+        """By key: the sentence of the last failure, until the task has been healthy for a minute."""
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await self._group.__aexit__(kind, error, traceback)
+
+    async def want(self, keys: Collection[Key]) -> None:
+        """Make the running keys exactly `keys`; returns once the surplus has ended."""
+        async with self._wanting:
+            surplus = [self._tasks.pop(key) for key in list(self._tasks) if key not in keys]
+            for task in surplus:
+                task.cancel()
+            if surplus:
+                await asyncio.wait(surplus)
+            for key in keys:
+                if key not in self._tasks:
+                    self._tasks[key] = self._group.create_task(self._keep_running(key), name=f"{key}")
+
+    async def _keep_running(self, key: Key) -> None:
+        loop = asyncio.get_running_loop()
+        delay_s = DELAY_FIRST_S
+        while True:
+            started_s = loop.time()
+            try:
+                await self._work(key)
+            except Exception as error:  # noqa: BLE001 - the supervisor's: whatever failed, the siblings go on
+                if loop.time() - started_s > HEALTHY_S:
+                    delay_s = DELAY_FIRST_S
+                    self.failures.pop(key, None)
+                self._say(key, error)
+                asked_s: float | None = getattr(error, "retry_after_s", None)
+                await asyncio.sleep(asked_s or random.uniform(0.1, delay_s))  # noqa: S311
+                delay_s = min(DELAY_MAX_S, delay_s * 2)
+            else:
+                self.failures.pop(key, None)
+                return
+
+    def _say(self, key: Key, error: Exception) -> None:
+        sentence = str(error) or type(error).__name__
+        if self.failures.get(key) != sentence:
+            expected = getattr(error, "retryable", False)
+            self._log.warning("interrupted, will try again", what=key, why=sentence, exc_info=not expected)
+        self.failures[key] = sentence

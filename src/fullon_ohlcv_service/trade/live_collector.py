@@ -1,0 +1,169 @@
+"""Live trades: WebSocket → Redis stream, the durable hand-over to the batcher."""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection
+from typing import ClassVar
+
+from fullon_cache import CacheError
+from fullon_exchange.interface import Exchange
+from fullon_exchange.records import Channel, Disconnected, Event, Subscribed, Trades, Unsubscribed
+from fullon_log import get_component_logger
+from fullon_orm.models import Symbol
+
+from fullon_ohlcv_service.live import LiveCollector, Sink
+from fullon_ohlcv_service.runtime import Runtime
+from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
+from fullon_ohlcv_service.trade.frames import StreamEntry, encode_entry
+
+PENDING_TRADES_MAX = 200_000
+"""Trades that wait in memory while Redis is away; beyond it all are given up and their minutes stay gaps."""
+ENTRY_EVENTS_MAX = 200
+GATHER_S = 0.03
+"""Frames that arrive within this time travel together."""
+DRAIN_S = 2.0
+
+
+class TradeSink:
+    """Hands the events of one venue to its Redis stream, in order."""
+
+    def __init__(self, runtime: Runtime, exchange: str) -> None:
+        self._runtime = runtime
+        self._exchange = exchange
+        self._log = get_component_logger("fullon.trade.live")
+        self._pending: deque[Event] = deque()
+        self._pending_trades = 0
+        self._arrived = asyncio.Event()
+        self._carriers: dict[str, str] = {}
+        self._away = False
+        self._sequence = 0
+        self.given_up = 0
+
+    def feed(self, events: list[Event]) -> None:
+        """Take events; if the buffer is full, give up what waits and begin a new run."""
+        for event in events:
+            match event:
+                case Trades():
+                    self._pending_trades += len(event.records)
+                case Subscribed():
+                    self._carriers[event.symbol] = event.connection
+                case Unsubscribed():
+                    self._carriers.pop(event.symbol, None)
+                case Disconnected():
+                    self._forget(event.connection)
+                case _:
+                    pass
+        self._pending.extend(events)
+        if self._pending_trades > PENDING_TRADES_MAX:
+            self._give_up()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Append to the stream until cancelled; while Redis is away, wait and keep what fits."""
+        delay_s = GATHER_S
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(delay_s)
+            try:
+                await self._append_pending()
+            except CacheError as error:
+                if not self._away:
+                    self._log.warning("redis away, trades wait", exchange=self._exchange, why=str(error))
+                self._away = True
+                delay_s = min(5.0, max(0.25, delay_s * 2))
+            else:
+                if self._away:
+    XX
+                delay_s = GATHER_S
+
+    async def drain(self) -> None:
+        """End every run and hand over what is pending, within two seconds."""
+        now_us = self._runtime.clock.now_us()
+        gone = sorted(set(self._carriers.values()))
+        self._pending.extend(Disconnected(connection, now_us, "stopped") for connection in gone)
+        self._carriers.clear()
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._append_pending()
+        except (TimeoutError, CacheError) as error:
+            self._log.warning(
+                "trades not handed over; their minutes are gaps for history to fill",
+                exchange=self._exchange,
+                trades=self._pending_trades,
+                why=str(error) or type(error).__name__,
+            )
+
+    def restart_runs(self, reason: str) -> None:
+        """End every run and begin it anew with the next minute; history fills what lies between."""
+        now_us = self._runtime.clock.now_us()
+        for connection in sorted(set(self._carriers.values())):
+            self._pending.append(Disconnected(connection, now_us, reason))
+        for symbol, connection in self._carriers.items():
+            self._pending.append(Subscribed(connection, symbol, "trades", now_us))
+        self._arrived.set()
+
+    async def _append_pending(self) -> None:
+        while self._pending:
+            events = [self._pending[at] for at in range(min(ENTRY_EVENTS_MAX, len(self._pending)))]
+            entry = StreamEntry(self._runtime.run_id, self._sequence, events)
+            await self._runtime.trades_cache.append_frames(self._exchange, [encode_entry(entry)])
+            self._sequence += 1
+            for event in events:
+                # `_give_up()` may have emptied the buffer while the append was under way.
+                if self._pending and self._pending[0] is event:
+                    self._pending.popleft()
+                    if isinstance(event, Trades):
+                        self._pending_trades -= len(event.records)
+        self._arrived.clear()
+
+    def _forget(self, connection: str) -> None:
+        for symbol in [one for one, carrier in self._carriers.items() if carrier == connection]:
+            del self._carriers[symbol]
+
+    def _give_up(self) -> None:
+        self.given_up += self._pending_trades
+        self._log.error(
+            "buffer full, trades given up; their minutes are gaps for history to fill",
+            exchange=self._exchange,
+            trades=self._pending_trades,
+        )
+        self._pending.clear()
+        self._pending_trades = 0
+        self.restart_runs("buffer full")
+
+
+class LiveTradeCollector(LiveCollector):
+    """Streams trades where candles are folded from them or where they are asked for."""
+
+    channel: ClassVar[Channel] = "trades"
+    log_name = "fullon.trade.live"
+
+    def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
+        super().__init__(symbols, runtime=runtime)
+        self._sinks: dict[str, TradeSink] = {}
+
+    def serves(self, exchange: Exchange) -> bool:
+        """Serve venues whose trades are needed or wanted."""
+        return exchange.traits.candles_from_trades or self._rt.config.collect_trades == "all"
+
+    def _sink(self, exchange: Exchange) -> Sink:
+        sink = self._sinks[exchange.name] = TradeSink(self._rt, exchange.name)
+        return sink
+
+    def restart_runs(self, exchange: str) -> None:
+        """Begin the runs of a venue anew: the batcher has seen that its stream was broken."""
+        if (sink := self._sinks.get(exchange)) is not None:
+            sink.restart_runs("the stream was broken")
+
+    async def _run_by_hand(self) -> None:
+        """Run with a batcher of its own, so that what is streamed is also stored."""
+        batcher = GlobalTradeBatcher(runtime=self._rt, on_break=self.restart_runs)
+        for symbols in self._wanted.values():
+            for one in symbols:
+                batcher.register_symbol(one)
+        await batcher.start_batch_processing()
+        try:
+            await self.run()
+        finally:
+            await batcher.stop_batch_processing()
