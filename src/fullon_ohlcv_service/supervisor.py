@@ -59,6 +59,13 @@ class Supervisor(Generic[Key]):
                 if key not in self._tasks:
                     self._tasks[key] = self._group.create_task(self._keep_running(key), name=f"{key}")
 
+    async def finished(self, timeout_s: float) -> bool:
+        """Wait until the work of every key has returned; False where some has not within `timeout_s`."""
+        if not self._tasks:
+            return True
+        _, pending = await asyncio.wait(self._tasks.values(), timeout=timeout_s)
+        return not pending
+
     async def _keep_running(self, key: Key) -> None:
         loop = asyncio.get_running_loop()
         delay_s = DELAY_FIRST_S

@@ -16,6 +16,7 @@ from fullon_orm.models import Symbol
 
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_ohlcv_service.trade.frames import decode_entry
 from fullon_ohlcv_service.trade.trade_tracker import TradeBatch, TradeTracker
 
@@ -64,7 +65,7 @@ class GlobalTradeBatcher:
         self._sequences: dict[str, int] = {}
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
-        self._task: asyncio.Task[None] | None = None
+        self._supervisor: Supervisor[str] | None = None
         self.unreadable = 0
 
     def register_symbol(self, symbol: WantedSymbol | Symbol) -> None:
@@ -93,20 +94,22 @@ class GlobalTradeBatcher:
         if self._runtime is None:
             self._runtime = await self._stack.enter_async_context(open_runtime())
             self._stack.callback(setattr, self, "_runtime", None)
-        group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        self._task = group.create_task(self.run(), name="trade batcher")
+        supervisor: Supervisor[str] = Supervisor("fullon.trade.batcher", lambda _: self.run())
+        self._supervisor = await self._stack.enter_async_context(supervisor)
+        await self._supervisor.want({"trade batcher"})
 
     async def stop_batch_processing(self) -> None:
         """Store what is in the streams, within three seconds, and stop; what is left stays in Redis."""
-        if GlobalTradeBatcher._running is not self or self._task is None:
+        if GlobalTradeBatcher._running is not self or self._supervisor is None:
             return
         self._stopping.set()
-        await asyncio.wait([self._task], timeout=DRAIN_S)
-        if self._task.cancel():
-            self._log.warning("stopped before everything was stored; the rest waits in redis")
-        GlobalTradeBatcher._running = None
-        self._task = None
-        await self._stack.aclose()
+        try:
+            if not await self._supervisor.finished(DRAIN_S):
+                self._log.warning("stopped before everything was stored; the rest waits in redis")
+        finally:
+            GlobalTradeBatcher._running = None
+            self._supervisor = None
+            await self._stack.aclose()
 
     async def run(self) -> None:
         """Store until `stop_batch_processing()` and nothing is left, or until cancelled."""

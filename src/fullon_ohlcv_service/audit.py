@@ -1,0 +1,111 @@
+"""Compare what is stored with what a simulated market has published: every candle, every trade, every minute."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from fullon_exchange.clock import floor_minute_us
+from fullon_ohlcv.store import TimeseriesStore
+from fullon_simulator import SimulatedMarket
+
+from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.history import DAY_US
+
+EXAMPLES_MAX = 10
+
+
+@dataclass
+class Audit:
+    """What the comparison found; `sound` where nothing is wrong and every minute is accounted for."""
+
+    symbols: int = 0
+    minutes: Counter[str] = field(default_factory=Counter)
+    """Minutes of the wanted ranges by state: traded, verified_empty, unavailable, unknown."""
+    candles: int = 0
+    trades: int = 0
+    missing: int = 0
+    surplus: int = 0
+    different: int = 0
+    misclassified: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """True where the store equals the market's truth and no minute is unknown."""
+        wrong = self.missing + self.surplus + self.different + self.misclassified
+        return not wrong and not self.minutes["unknown"]
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in self.minutes.most_common())
+        verdict = "equal to the market's truth" if self.sound else "NOT equal to the market's truth"
+        faults = {
+            "missing": self.missing,
+            "surplus": self.surplus,
+            "different": self.different,
+            "misclassified": self.misclassified,
+        }
+        said = ", ".join(f"{count:,} {name}" for name, count in faults.items() if count)
+        return (
+            f"{self.symbols} symbols, {self.minutes.total():,} minutes ({states}), {self.candles:,} candles, "
+            f"{self.trades:,} trades: {verdict}" + (f" ({said})" if said else "")
+        )
+
+    def note(self, kind: str, sentence: str) -> None:
+        """Count a fault and keep the first few sentences."""
+        setattr(self, kind, getattr(self, kind) + 1)
+        if len(self.examples) < EXAMPLES_MAX:
+            self.examples.append(f"{kind}: {sentence}")
+
+
+async def audit(
+    store: TimeseriesStore,
+    market: SimulatedMarket,
+    wanted: Collection[WantedSymbol],
+    *,
+    start_us: int | None = None,
+    end_us: int,
+) -> Audit:
+    """Compare the wanted symbols over `[start_us, end_us)`, by default from each symbol's back-fill start.
+
+    The start of a default range moves with the clock, so a little after it is where the comparison begins.
+    """
+    found = Audit()
+    for one in sorted(wanted):
+        start = start_us or floor_minute_us(end_us - one.backtest_days * DAY_US)
+        await _audit_symbol(found, store, market, one, start, end_us)
+    return found
+
+
+async def _audit_symbol(
+    found: Audit, store: TimeseriesStore, market: SimulatedMarket, one: WantedSymbol, start_us: int, end_us: int
+) -> None:
+    truth = market.truth(one.exchange, one.symbol)
+    found.symbols += 1
+    candle_series = await store.series(one.exchange, one.symbol, "candles1m")
+    true_candles = {candle.timestamp_us: tuple(candle) for candle in truth.candles(start_us, end_us)}
+    stored = {row[0]: tuple(row) for row in await store.read_candles(candle_series, (start_us, end_us))}
+    found.candles += len(stored)
+    _compare(found, f"{one} candle", stored, true_candles)
+    for minute in await store.classify(candle_series, (start_us, end_us)):
+        found.minutes[minute.state] += 1
+        expected = "traded" if minute.timestamp_us in true_candles else "verified_empty"
+        if minute.timestamp_us < floor_minute_us(truth.listed_at_us):
+            expected = "unavailable"
+        if minute.state not in (expected, "unknown"):
+            found.note("misclassified", f"{one} minute {minute.timestamp_us} is {minute.state}, not {expected}")
+    trade_series = await store.series(one.exchange, one.symbol, "trades")
+    stored_trades = {row[5]: tuple(row) for row in await store.read_trades(trade_series, (start_us, end_us))}
+    if stored_trades:
+        found.trades += len(stored_trades)
+        true_trades = {trade.trade_id: tuple(trade) for trade in truth.trades(start_us, end_us)}
+        _compare(found, f"{one} trade", stored_trades, true_trades)
+
+
+def _compare(found: Audit, what: str, stored: dict, true: dict) -> None:  # type: ignore[type-arg]
+    for key in true.keys() - stored.keys():
+        found.note("missing", f"{what} {true[key]}")
+    for key in stored.keys() - true.keys():
+        found.note("surplus", f"{what} {stored[key]}")
+    for key in stored.keys() & true.keys():
+        if stored[key] != true[key]:
+            found.note("different", f"{what} stored {stored[key]}, true {true[key]}")

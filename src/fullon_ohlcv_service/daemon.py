@@ -1,0 +1,354 @@
+"""The daemon: where everything is put together, started in order and stopped in the opposite one."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from fullon_cache import CacheError
+from fullon_embedded import EmbeddedError, start_servers
+from fullon_exchange.errors import ExchangeError
+from fullon_log import configure_logger, get_component_logger
+from fullon_ohlcv.errors import StorageError, StorageUnavailable
+from fullon_orm import init_db
+from fullon_orm.errors import DatabaseUnavailable, OrmError
+from fullon_orm.models import Symbol
+from fullon_orm.notifications import listen
+
+from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
+from fullon_ohlcv_service.errors import ServiceError
+from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
+from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
+from fullon_ohlcv_service.reporter import StatusReporter
+from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.supervisor import Supervisor
+from fullon_ohlcv_service.table import show_table
+from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
+from fullon_ohlcv_service.trade.historic_collector import HistoricTradeCollector
+from fullon_ohlcv_service.trade.live_collector import LiveTradeCollector
+
+TABLE_REFRESH_S = 1.0
+DEBOUNCE_S = 0.2
+"""Changes of the database within this time make one reconcile."""
+SERVER_RETRY_S = 5.0
+
+_log = get_component_logger("fullon.ohlcv.daemon")
+
+
+class OhlcvServiceDaemon:
+    """Collects what the database names until it is told to stop.
+
+    The nesting of `run()` is the order of things: servers and stores outside, then the writer of trades, then the
+    streams and the back-fill. What is inside stops first, so that what has arrived can still be written.
+    """
+
+    def __init__(self, config: OhlcvServiceConfig | None = None, *, console: Console | None = None) -> None:
+        """Build a daemon; with `console` it draws its table there."""
+        self._config = config
+        self._console = console
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._added: set[WantedSymbol] = set()
+        self._only: set[WantedSymbol] | None = None
+        self._runtime: Runtime | None = None
+        self._ended = asyncio.Event()
+        self._ended.set()
+
+    async def run(self) -> None:
+        """Collect until `stop()`, `cleanup()` or cancelled.
+
+        Raises:
+            ConfigurationError: a setting cannot be used.
+            OrmError, StorageError: a database refuses us (a wrong password, a newer schema); one that is merely
+                away is waited for.
+            RuntimeError: this daemon is running already.
+        """
+        if not self._ended.is_set():
+            raise RuntimeError("this daemon is running already")
+        self._ended.clear()
+        self._stop.clear()
+        try:
+            config = self._config or OhlcvServiceConfig.from_env()
+            await self._wait_for_servers()
+            if not self._stop.is_set():
+                async with open_runtime(config) as runtime:
+                    await self._collect(runtime)
+        finally:
+            self._runtime = None
+            self._ended.set()
+
+    start = run
+
+    def stop(self) -> None:
+        """Ask `run()` to end; returns at once."""
+        self._stop.set()
+
+    async def cleanup(self) -> None:
+        """Stop and wait until everything has ended; harmless when nothing runs."""
+        self.stop()
+        await self._ended.wait()
+
+    async def process_symbol(self, symbol: Symbol) -> None:
+        """Collect `symbol` too; on a daemon that is not running, collect it alone until stopped.
+
+        Raises:
+            ValueError: not a symbol with a name and an exchange.
+        """
+        wanted = WantedSymbol.from_orm(symbol)
+        if self._runtime is not None:
+            self._added.add(wanted)
+            self._changed.set()
+            return
+        self._only = {wanted}
+        try:
+            await self.run()
+        finally:
+            self._only = None
+
+    # parts --------------------------------------------------------------------------------------------
+
+    async def _wait_for_servers(self) -> None:
+        """Prepare both databases, waiting for a server that is away until told to stop."""
+        said = ""
+        while not self._stop.is_set():
+            try:
+                await init_db()
+                async with open_runtime(self._config):
+                    return
+            except (DatabaseUnavailable, StorageUnavailable, CacheError) as error:
+                if not getattr(error, "retryable", False):
+                    raise
+                if str(error) != said:
+                    said = str(error)
+                    _log.error("waiting for a server", why=said)
+                await self._wait(self._stop, SERVER_RETRY_S)
+
+    async def _collect(self, runtime: Runtime) -> None:
+        config = runtime.config
+        self._runtime = runtime
+        historic = [HistoricOHLCVCollector(runtime=runtime), HistoricTradeCollector(runtime=runtime)]
+
+        def wake_history(exchange: str) -> None:
+            for collector in historic:
+                collector.wake(exchange)
+
+        live_trades = LiveTradeCollector(runtime=runtime)
+        live_candles = LiveOHLCVCollector(runtime=runtime, on_gap=wake_history)
+        batcher = GlobalTradeBatcher(
+            runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs
+        )
+        collectors: list[Any] = []
+        collectors += [live_candles, live_trades] if config.enable_streaming else []
+        collectors += historic if config.enable_historical else []
+        reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else None)
+
+        async def apply(wanted: set[WantedSymbol]) -> None:
+            await self._apply(runtime, wanted, batcher, collectors)
+
+        parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            type(collector).__name__: collector.run for collector in collectors
+        }
+        parts["reconcile"] = lambda: self._reconcile(config, apply)
+        parts["notifications"] = self._listen
+        parts["status"] = reporter.run
+        if self._console is not None:
+            console = self._console
+            parts["table"] = lambda: show_table(runtime.board, console)
+        _log.info("started", pid=os.getpid())
+        try:
+            async with _storing(batcher), Supervisor("fullon.ohlcv.daemon", _by_name(parts)) as running:
+                await running.want(parts.keys())
+                await self._stop.wait()
+                _log.info("stopping")
+        finally:
+            await reporter.stop()
+            _log.info("stopped")
+
+    async def _reconcile(
+        self, config: OhlcvServiceConfig, apply: Callable[[set[WantedSymbol]], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Make what runs equal to what the database wants: at the start, on a change, and every interval."""
+        running: set[WantedSymbol] | None = None
+        while True:
+            self._changed.clear()
+            wanted = self._only or (await load_wanted_symbols(config) | self._added)
+            if wanted != running:
+                before = running or set()
+                _log.info(
+                    "collecting symbols", now=len(wanted), new=len(wanted - before), gone=len(before - wanted)
+                )
+                if not wanted:
+                    _log.warning("no symbols in the database yet; waiting for some")
+                await apply(wanted)
+                running = wanted
+            await self._wait(self._changed, config.collection_interval)
+            if self._changed.is_set():
+                await asyncio.sleep(DEBOUNCE_S)
+
+    async def _apply(
+        self,
+        runtime: Runtime,
+        wanted: set[WantedSymbol],
+        batcher: GlobalTradeBatcher,
+        collectors: Sequence[Any],
+    ) -> None:
+        lines = runtime.board.lines()
+        before = {(line.wanted.exchange, line.wanted.symbol): line.wanted for line in lines}
+        now = {(one.exchange, one.symbol) for one in wanted}
+        runtime.board.want(wanted)
+        for key, one in before.items():
+            if key not in now:
+                batcher.unregister_symbol(one)
+        for one in wanted:
+            batcher.register_symbol(one)
+        await self._prepare([one for one in sorted(wanted) if (one.exchange, one.symbol) not in before])
+        for collector in collectors:
+            await collector.want(wanted)
+
+    async def _prepare(self, new: Sequence[WantedSymbol]) -> None:
+        """Learn what feeds each new symbol and create its documented views."""
+        runtime = self._runtime
+        if runtime is None:
+            return
+        refused: dict[str, str] = {}
+        for one in new:
+            if one.exchange not in refused:
+                try:
+                    exchange = await runtime.exchanges.get(one.exchange)
+                except ExchangeError as error:
+                    refused[one.exchange] = str(error)
+                    _log.error("exchange not collected", exchange=one.exchange, why=str(error))
+            if one.exchange in refused:
+                runtime.board.set_problem(one.exchange, one.symbol, refused[one.exchange])
+                continue
+            from_trades = exchange.traits.candles_from_trades
+            runtime.board.set_kinds({(one.exchange, one.symbol): "trades" if from_trades else "candles"})
+            try:
+                await runtime.store.init_symbol(one.exchange, one.symbol, main="candles")
+            except StorageUnavailable:
+                raise
+            except (StorageError, ValueError) as error:
+                runtime.board.set_problem(one.exchange, one.symbol, str(error))
+                _log.error("symbol not collected", exchange=one.exchange, symbol=one.symbol, why=str(error))
+
+    async def _listen(self) -> None:
+        """Hear of changes in the database as they are committed."""
+        async with listen() as changes:
+            self._changed.set()
+            async for _ in changes:
+                self._changed.set()
+
+    @staticmethod
+    async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            pass
+
+
+@asynccontextmanager
+async def _storing(batcher: GlobalTradeBatcher) -> AsyncIterator[None]:
+    await batcher.start_batch_processing()
+    try:
+        yield
+    finally:
+        await batcher.stop_batch_processing()
+
+
+def _by_name(
+    parts: dict[str, Callable[[], Coroutine[Any, Any, None]]],
+) -> Callable[[str], Coroutine[Any, Any, None]]:
+    async def work(name: str) -> None:
+        await parts[name]()
+
+    return work
+
+
+async def serve(console: Console | None = None, *, duration_s: float | None = None) -> None:
+    """Run a daemon until SIGTERM, SIGINT or `duration_s`; a second signal ends it at once."""
+    daemon = OhlcvServiceDaemon(console=console)
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def on_signal() -> None:
+        if daemon._stop.is_set() and task is not None:
+            task.cancel()
+        daemon.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if duration_s is not None:
+        loop.call_later(duration_s, daemon.stop)
+    try:
+        await daemon.run()
+    except asyncio.CancelledError:
+        _log.warning("stopped at once; what was not written is a gap for history to fill")
+
+
+def missing_servers() -> dict[str, bool]:
+    """Return which servers the environment does not name, as arguments of `start_servers`."""
+    return {
+        "postgres": not os.environ.get("DB_HOST"),
+        "redis": not (os.environ.get("REDIS_HOST") or os.environ.get("CACHE_HOST")),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon; the console script `fullon-ohlcv-service`.
+
+    Returns 0 after an orderly stop, 1 with one sentence on standard error when it cannot work.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fullon-ohlcv-service",
+        description="Collect every minute of every symbol in the database. Settings are environment variables; "
+        "see .env.example.",
+    )
+    parser.add_argument(
+        "--env-file", type=Path, default=Path(".env"), help="read variables from this file (default: .env)"
+    )
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="stop after this long")
+    options = parser.parse_args(arguments)
+    try:
+        load_env_file(options.env_file)
+        OhlcvServiceConfig.from_env()
+        with ExitStack() as stack:
+            console = take_terminal()
+            missing = missing_servers()
+            if any(missing.values()):
+                servers = stack.enter_context(start_servers(**missing))
+                os.environ.update(servers.environment())
+            run(serve(console, duration_s=options.duration))
+    except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
+        print(f"fullon-ohlcv-service: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def take_terminal() -> Console | None:
+    """Return a console for the table if standard output is a terminal; the log then leaves the console."""
+    configure_logger()
+    console = Console()
+    if not console.is_terminal:
+        return None
+    configure_logger(console=False)
+    return console
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

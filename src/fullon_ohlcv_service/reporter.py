@@ -1,0 +1,171 @@
+"""Say how things are: refresh the board from the ledger, keep the status records alive, log a line per venue."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+
+from fullon_cache import CacheError, ProcessCache
+from fullon_cache.process_cache import ProcessStatus, ProcessType
+from fullon_exchange.clock import floor_minute_us
+from fullon_log import get_component_logger
+from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.store import Interval, Series
+
+from fullon_ohlcv_service.history import DAY_US
+from fullon_ohlcv_service.runtime import Runtime
+from fullon_ohlcv_service.status import Phase, SymbolStatus
+
+COMPONENT = "ohlcv_daemon"
+_STATUS_OF = {
+    Phase.WAITING: ProcessStatus.STARTING,
+    Phase.CATCHING_UP: ProcessStatus.PROCESSING,
+    Phase.LIVE: ProcessStatus.RUNNING,
+    Phase.COMPLETE: ProcessStatus.IDLE,
+    Phase.REFUSED: ProcessStatus.ERROR,
+}
+
+
+class StatusReporter:
+    """Publishes the board; its failures are said once and never hurt collecting."""
+
+    def __init__(self, runtime: Runtime, *, refresh_s: float | None = None) -> None:
+        """Build one; the board is refreshed every `refresh_s` seconds, by default with each heartbeat."""
+        self._runtime = runtime
+        self._heartbeat_s = runtime.config.health_interval
+        self._refresh_s = min(refresh_s or self._heartbeat_s, self._heartbeat_s)
+        self._log = get_component_logger("fullon.ohlcv.daemon")
+        self._records: dict[str, str] = {}
+        self._said = ""
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        loop = asyncio.get_running_loop()
+        heartbeat_due_s = logged_s = loop.time()
+        while True:
+            try:
+                await self.refresh()
+                if loop.time() >= heartbeat_due_s:
+                    heartbeat_due_s = loop.time() + self._heartbeat_s
+                    await self._heartbeat()
+                self._said = ""
+            except (StorageUnavailable, CacheError) as error:
+                if str(error) != self._said:
+                    self._said = str(error)
+                    self._log.warning("status not refreshed", why=self._said)
+            if loop.time() >= logged_s:
+                logged_s = loop.time() + self._heartbeat_s
+                self._log_venues()
+            await asyncio.sleep(self._refresh_s)
+
+    async def refresh(self) -> None:
+        """Bring the board up to date with the ledger."""
+        rt = self._runtime
+        now_us = rt.clock.now_us()
+        closed_us = floor_minute_us(now_us)
+        ranges: dict[Series, Interval] = {}
+        lines: dict[Series, SymbolStatus] = {}
+        for line in rt.board.lines():
+            if line.problem or not line.kind:
+                continue
+            channel = "trades" if line.kind == "trades" else "candles1m"
+            series = await rt.store.series(line.wanted.exchange, line.wanted.symbol, channel)
+            start_us = floor_minute_us(now_us - line.wanted.backtest_days * DAY_US)
+            ranges[series] = (start_us, max(start_us, closed_us))
+            lines[series] = line
+        at_s = asyncio.get_running_loop().time()
+        for series, summary in (await rt.store.summaries(ranges)).items():
+            lines[series].refresh(summary, rt.claims.end_us(series), now_us, at_s)
+
+    async def stop(self) -> None:
+        """Mark every status record stopped."""
+        cache = self._runtime.process_cache
+        try:
+            async with asyncio.timeout(1.5):
+                await asyncio.gather(*(cache.stop_process(record) for record in self._records.values()))
+        except (TimeoutError, CacheError) as error:
+            self._log.warning("status records not marked stopped", why=str(error) or "redis did not answer")
+        self._records.clear()
+
+    async def _heartbeat(self) -> None:
+        cache = self._runtime.process_cache
+        lines = {str(line.wanted): line for line in self._runtime.board.lines()}
+        for component in [one for one in self._records if one != COMPONENT and one not in lines]:
+            await cache.stop_process(self._records.pop(component))
+        await self._beat(
+            cache,
+            COMPONENT,
+            {"type": "daemon", "pid": os.getpid(), "args": sys.argv},
+            ProcessStatus.RUNNING,
+            f"{len(lines)} symbols",
+        )
+        for component, line in lines.items():
+            await self._beat(cache, component, _params(line), _STATUS_OF[line.phase], _message(line))
+
+    async def _beat(
+        self,
+        cache: ProcessCache,
+        component: str,
+        params: Mapping[str, object],
+        status: ProcessStatus,
+        message: str,
+    ) -> None:
+        record = self._records.get(component)
+        if record is not None and await cache.update_process(
+            record, status=status, message=message, params=dict(params)
+        ):
+            return
+        self._records[component] = await cache.register_process(
+            ProcessType.OHLCV, component, params=dict(params), message=message, status=status
+        )
+
+    def _log_venues(self) -> None:
+        venues: dict[str, list[SymbolStatus]] = {}
+        for line in self._runtime.board.lines():
+            venues.setdefault(line.wanted.exchange, []).append(line)
+        for name, lines in venues.items():
+            known = [line.covered_ratio for line in lines if line.covered_ratio is not None]
+            etas = [line.eta_s for line in lines if line.eta_s is not None]
+            self._log.info(
+                "collecting",
+                exchange=name,
+                symbols=len(lines),
+                **{
+                    phase.value.replace(" ", "_"): count
+                    for phase in Phase
+                    if (count := sum(line.phase is phase for line in lines))
+                },
+                covered=f"{100 * sum(known) / len(known):.2f}%" if known else "unknown",
+                rows_s=round(sum(line.rate_rows_s for line in lines)),
+                eta_s=round(max(etas)) if etas else None,
+            )
+
+
+def _params(line: SymbolStatus) -> dict[str, object]:
+    historic = line.phase is not Phase.LIVE
+    kinds = {
+        ("candles", True): "historic",
+        ("trades", True): "historic_trade",
+        ("candles", False): "live_ohlcv",
+        ("trades", False): "live_trade",
+    }
+    return {
+        "type": kinds.get((line.kind, historic), "historic"),
+        "exchange": line.wanted.exchange,
+        "symbol": line.wanted.symbol,
+        "covered": line.covered_ratio,
+        "lag_s": line.lag_s,
+        "eta_s": line.eta_s,
+        "rows": line.rows,
+    }
+
+
+def _message(line: SymbolStatus) -> str:
+    if line.problem:
+        return line.problem
+    if line.covered_ratio is None:
+        return line.phase.value
+    return f"{line.phase.value}, {100 * line.covered_ratio:.2f}% covered"
+
+
+

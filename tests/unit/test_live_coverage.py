@@ -1,0 +1,312 @@
+"""The pure parts that decide what live data proves: frontier, trade tracker, candle builder."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullon_exchange.clock import MINUTE_US
+from fullon_exchange.records import (
+    Candle,
+    Candles,
+    Disconnected,
+    Event,
+    Interval,
+    Subscribed,
+    Trade,
+    Trades,
+    Unsubscribed,
+    Watermark,
+)
+from fullon_ohlcv_service.frontier import SeriesBatch, subtract
+from fullon_ohlcv_service.ohlcv.candle_builder import CandleBuilder
+from fullon_ohlcv_service.trade.trade_tracker import TradeTracker
+
+T0_US = 1_700_000_040_000_000
+"""A minute boundary."""
+SYMBOL = "BTC/USD"
+
+
+def minute(number: float) -> int:
+    return T0_US + round(number * MINUTE_US)
+
+
+def trade(number: float, trade_id: int, symbol: str = SYMBOL) -> Trade:
+    return Trade(symbol, minute(number), 100.0, 1.0, "buy", str(trade_id))
+
+
+def trades(*records: Trade, connection: str = "a") -> Trades:
+    return Trades(connection, list(records), 0)
+
+
+def candle(
+    number: int,
+    *,
+    closed: bool,
+    trades: int = 3,
+    close: float = 1.0,
+    ids: tuple[int, int] | None = None,
+    symbol: str = SYMBOL,
+) -> Candles:
+    first_id, last_id = ids or (None, None)
+    one = Candle(
+        symbol, "1m", minute(number), 1.0, 2.0, 0.5, close, 4.0, trades, closed, first_id, last_id
+    )
+    return Candles("a", [one], 0)
+
+
+def subscribed(number: float, connection: str = "a", symbol: str = SYMBOL) -> Subscribed:
+    return Subscribed(connection, symbol, "trades", minute(number))
+
+
+def minutes_of(intervals: list[Interval]) -> set[int]:
+    return {at for start, end in intervals for at in range(start, end, MINUTE_US)}
+
+
+def track(*events: Event, ids_sequential: bool = True) -> SeriesBatch:
+    tracker = TradeTracker(ids_sequential=ids_sequential)
+    tracker.feed(events)
+    return tracker.take().get(SYMBOL, SeriesBatch())
+
+
+def build(*events: Event, closed_flag: bool = True) -> SeriesBatch:
+    builder = CandleBuilder(closed_flag=closed_flag, grace_us=2_000_000)
+    builder.feed(events)
+    return builder.take().get(SYMBOL, SeriesBatch())
+
+
+class TestTradeTracker:
+    def test_a_minute_that_was_half_over_at_the_acknowledgement_is_not_claimed(self) -> None:
+        batch = track(subscribed(0.5), Watermark("a", minute(1.2)))
+        assert batch.covered == []
+
+    def test_a_watermark_covers_the_whole_minutes_it_has_passed(self) -> None:
+        batch = track(subscribed(0.5), trades(trade(1.1, 7)), Watermark("a", minute(3.9)))
+        assert batch.covered == [(minute(1), minute(3))]
+        assert len(batch.rows) == 1
+
+    def test_a_quiet_market_is_covered_by_the_watermark_alone(self) -> None:
+        batch = track(subscribed(0), Watermark("a", minute(1.01)))
+        assert batch.covered == [(minute(0), minute(1))]
+
+    def test_nothing_is_covered_after_a_disconnect_until_the_next_acknowledgement(self) -> None:
+        tracker = TradeTracker(ids_sequential=True)
+        tracker.feed([subscribed(0), Disconnected("a", minute(0.9), "gone"), Watermark("a", minute(2))])
+        assert tracker.take() == {}
+        assert tracker.claims == {SYMBOL: None}
+        tracker.feed([subscribed(2.5, "b"), Watermark("b", minute(4))])
+        assert tracker.take()[SYMBOL].covered == [(minute(3), minute(4))]
+
+    def test_a_skipped_id_leaves_every_minute_it_may_lie_in_uncovered(self) -> None:
+        batch = track(
+            subscribed(0),
+            trades(trade(0.5, 10)),
+            Watermark("a", minute(4)),
+            trades(trade(4.5, 12)),
+            Watermark("a", minute(6)),
+        )
+        assert minutes_of(batch.covered) == {minute(5)}
+        assert batch.suspect == [(minute(0), minute(5))]
+
+    def test_a_late_or_repeated_id_is_no_loss(self) -> None:
+        batch = track(
+            subscribed(0),
+            trades(trade(0.1, 10), trade(0.2, 11), trade(0.1, 10), trade(0.3, 12)),
+            Watermark("a", minute(1)),
+        )
+        assert batch.suspect == []
+        assert minutes_of(batch.covered) == {minute(0)}
+
+    def test_one_frame_of_several_symbols_reaches_each_of_them(self) -> None:
+        tracker = TradeTracker(ids_sequential=True)
+        tracker.feed([trades(trade(0, 1, "A/B"), trade(0, 1, "C/D"))])
+        assert {symbol: len(batch.rows) for symbol, batch in tracker.take().items()} == {"A/B": 1, "C/D": 1}
+
+    def test_an_unsubscribed_symbol_is_promised_no_longer(self) -> None:
+        tracker = TradeTracker(ids_sequential=True)
+        tracker.feed([subscribed(0), Unsubscribed("a", SYMBOL, "trades", minute(0.5)), Watermark("a", minute(3))])
+        assert tracker.take() == {}
+        assert tracker.claims == {SYMBOL: None}
+
+    def test_a_new_connection_takes_over_without_a_gap_when_it_was_ready_before_the_old_one_left(self) -> None:
+        batch = track(
+            subscribed(0),
+            Watermark("a", minute(2)),
+            subscribed(1.5, "b"),
+            Disconnected("a", minute(2.2), "age"),
+            Watermark("b", minute(4)),
+        )
+        assert minutes_of(batch.covered) == {minute(at) for at in range(4)}
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("trade"), st.integers(1, 5)),
+                st.tuples(st.just("lose"), st.integers(1, 2)),
+                st.tuples(st.just("wait"), st.integers(1, 150)),
+                st.tuples(st.just("drop"), st.integers(1, 90)),
+                st.tuples(st.just("flush"), st.just(0)),
+            ),
+            max_size=60,
+        )
+    )
+    def test_a_covered_minute_holds_every_trade_the_venue_made_in_it(
+        self, steps: list[tuple[str, int]]
+    ) -> None:
+        """Whatever is lost, dropped or flushed when, coverage never claims a minute with a missing trade,
+        once the next trade of the symbol has shown the loss."""
+        tracker = TradeTracker(ids_sequential=True)
+        now_us, next_id, connection = minute(0.3), 1, 0
+        made: dict[int, set[int]] = {}
+        stored: set[int] = set()
+        covered: set[int] = set()
+
+        def flush() -> None:
+            for batch in tracker.take().values():
+                stored.update(int(row[5]) for row in batch.rows)
+                for interval in batch.suspect:
+                    covered.difference_update(minutes_of([interval]))
+                covered.update(minutes_of(batch.covered))
+
+        def make(*, delivered: bool) -> None:
+            nonlocal next_id, now_us
+            now_us += 1_000
+            made.setdefault(now_us - now_us % MINUTE_US, set()).add(next_id)
+            if delivered:
+                one = Trade(SYMBOL, now_us, 1.0, 1.0, "buy", str(next_id))
+                tracker.feed([Trades(str(connection), [one], now_us)])
+            next_id += 1
+
+        tracker.feed([Subscribed("0", SYMBOL, "trades", now_us)])
+        make(delivered=True)
+        for kind, size in steps:
+            match kind:
+                case "trade":
+                    for _ in range(size):
+                        make(delivered=True)
+                case "lose":
+                    for _ in range(size):
+                        make(delivered=False)
+                case "wait":
+                    now_us += size * 1_000_000
+                    tracker.feed([Watermark(str(connection), now_us)])
+                case "drop":
+                    make(delivered=True)
+                    tracker.feed([Disconnected(str(connection), now_us, "cut")])
+                    now_us += size * 1_000_000
+                    make(delivered=False)
+                    connection += 1
+                    tracker.feed([Subscribed(str(connection), SYMBOL, "trades", now_us)])
+                    make(delivered=True)
+                case _:
+                    flush()
+        make(delivered=True)
+        flush()
+        for at in covered:
+            assert made.get(at, set()) <= stored
+
+
+class TestCandleBuilder:
+    def test_an_update_in_progress_is_never_stored(self) -> None:
+        batch = build(subscribed(0), candle(0, closed=False), candle(0, closed=False, close=9.0))
+        assert batch.rows == []
+        assert batch.covered == []
+
+    def test_the_closed_candle_is_stored_once_with_its_minute(self) -> None:
+        batch = build(
+            subscribed(0), candle(0, closed=False), candle(0, closed=True, close=7.0), Watermark("a", minute(1.5))
+        )
+        assert [row[4] for row in batch.rows] == [7.0]
+        assert minutes_of(batch.covered) == {minute(0)}
+
+    def test_a_minute_that_never_closed_is_left_to_history(self) -> None:
+        batch = build(
+            subscribed(0), candle(0, closed=False), candle(1, closed=True), Watermark("a", minute(2.5))
+        )
+        assert minutes_of(batch.covered) == {minute(1)}
+
+    def test_a_minute_without_any_update_is_empty_once_the_watermark_has_passed_it(self) -> None:
+        batch = build(subscribed(0), Watermark("a", minute(1.5)))
+        assert batch.rows == []
+        assert minutes_of(batch.covered) == {minute(0)}
+
+    def test_an_empty_minute_that_trade_ids_contradict_becomes_suspect(self) -> None:
+        batch = build(
+            subscribed(0),
+            candle(0, closed=True, ids=(1, 3)),
+            Watermark("a", minute(3.5)),
+            candle(3, closed=True, ids=(6, 8)),
+        )
+        assert batch.suspect == [(minute(1), minute(3))]
+        assert minutes_of(batch.covered) == {minute(0), minute(3)}
+
+    def test_without_a_closed_flag_the_next_candle_closes_the_one_before(self) -> None:
+        batch = build(
+            subscribed(0),
+            candle(0, closed=False),
+            candle(0, closed=False, close=3.0),
+            candle(1, closed=False),
+            closed_flag=False,
+        )
+        assert [(row[0], row[4]) for row in batch.rows] == [(minute(0), 3.0)]
+
+    def test_without_a_closed_flag_the_clock_closes_a_quiet_market(self) -> None:
+        events = [subscribed(0), candle(0, closed=False, close=3.0)]
+        assert build(*events, Watermark("a", minute(1) + 1_000_000), closed_flag=False).rows == []
+        batch = build(*events, Watermark("a", minute(1) + 3_000_000), closed_flag=False)
+        assert [row[4] for row in batch.rows] == [3.0]
+
+    def test_an_older_candle_after_a_newer_one_corrects_it(self) -> None:
+        batch = build(
+            subscribed(0),
+            candle(0, closed=False, close=3.0),
+            candle(1, closed=False),
+            candle(0, closed=False, close=4.0),
+            closed_flag=False,
+        )
+        assert [row[4] for row in batch.rows] == [3.0, 4.0]
+
+    @given(st.lists(st.sampled_from(["update", "close", "mark", "cut"]), max_size=40), st.booleans())
+    def test_only_closed_candles_or_proven_silence_are_covered(self, steps: list[str], flag: bool) -> None:
+        builder = CandleBuilder(closed_flag=flag, grace_us=0)
+        builder.feed([subscribed(0)])
+        at, connection = 0, "a"
+        updated: set[int] = set()
+        closed: set[int] = set()
+        lost: set[int] = set()
+        for step in steps:
+            match step:
+                case "update":
+                    updated.add(minute(at))
+                    builder.feed([candle(at, closed=False)])
+                case "close":
+                    closed.add(minute(at))
+                    builder.feed([candle(at, closed=True)])
+                    at += 1
+                case "mark":
+                    at += 1
+                    builder.feed([Watermark(connection, minute(at))])
+                case _:
+                    builder.feed([Disconnected(connection, minute(at), "cut")])
+                    lost.update({minute(at), minute(at + 1)})
+                    connection += "x"
+                    at += 1
+                    builder.feed([subscribed(at + 0.5, connection)])
+                    at += 1
+        batch = builder.take().get(SYMBOL, SeriesBatch())
+        rows = {row[0] for row in batch.rows}
+        for covered in minutes_of(batch.covered):
+            if flag:
+                assert covered in closed or covered not in updated
+            else:
+                assert covered in rows or covered not in updated | closed
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)), max_size=6),
+    st.tuples(st.integers(0, 30), st.integers(0, 10)),
+)
+def test_subtract_takes_exactly_the_interval(lengths: list[Interval], taken: Interval) -> None:
+    intervals = [(start, start + length) for start, length in lengths]
+    hole = (taken[0], taken[0] + taken[1])
+    left = subtract(intervals, hole)
+    points = {at for start, end in left for at in range(start, end)}
+    assert points == {at for start, end in intervals for at in range(start, end)} - set(range(*hole))
