@@ -1,0 +1,94 @@
+"""The edge to asyncpg: one way to connect, and the translation of what the server and the network raise."""
+
+from typing import TypeAlias
+
+import asyncpg
+
+from fullon_orm.address import Address
+from fullon_orm.errors import (
+    AuthenticationFailed,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    InvalidValue,
+    OrmError,
+    PermissionDenied,
+    SchemaMismatch,
+)
+from fullon_orm.migrations import HEAD
+
+CONNECT_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""Everything that asyncpg raises for a server, a network or a deadline (`TimeoutError` is an `OSError`)."""
+
+_UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
+"""Lost connections, deadlocks, no resources, shut down or cancelled by an operator, failing disks."""
+
+
+async def connect(address: Address) -> Connection:
+    """Open a connection of its own, outside every pool; the caller closes it with `close`.
+
+    Raises:
+        DatabaseUnavailable: the server does not answer within 10 s; retryable.
+        AuthenticationFailed: wrong user or password.
+        DatabaseMissing: the server has no such database.
+    """
+    try:
+        return await asyncpg.connect(
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=address.password or None,
+            database=address.database,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={"application_name": "fullon_orm"},
+        )
+    except DRIVER_ERRORS as error:
+        raise translated(error, address) or error from error
+
+
+async def close(connection: Connection) -> None:
+    """Close the connection, politely where the server still answers."""
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+def translated(error: BaseException, address: Address) -> OrmError | None:
+    """Return our error for one of the driver's, None for those that are the caller's own affair."""
+    if isinstance(error, TimeoutError):
+        return DatabaseUnavailable(address, "no answer in time")
+    if isinstance(error, OSError):
+        return DatabaseUnavailable(address, error.strerror or str(error) or type(error).__name__)
+    if isinstance(error, asyncpg.PostgresError):
+        return _translated_by_state(error, address)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return DatabaseUnavailable(address, str(error))
+    return None
+
+
+def _translated_by_state(error: asyncpg.PostgresError, address: Address) -> OrmError | None:
+    """Translate by SQLSTATE. `message` is the server's sentence without the row that `str()` would add."""
+    state = error.sqlstate or ""
+    reason = getattr(error, "message", None) or type(error).__name__
+    if state.startswith("28"):
+        return AuthenticationFailed(address, reason)
+    if state == "3D000":
+        return DatabaseMissing(address)
+    if state == "42501":
+        return PermissionDenied(address, reason)
+    if state in {"42P01", "42703"}:
+        return SchemaMismatch(
+            address, expected=HEAD, found=None, hint=f"{reason}: migrate with `await fullon_orm.init_db()`"
+        )
+    if state.startswith("22"):
+        return InvalidValue("value", f"A value cannot be stored: {reason}")
+    if state.startswith(_UNAVAILABLE_CLASSES):
+        return DatabaseUnavailable(address, reason)
+    return None

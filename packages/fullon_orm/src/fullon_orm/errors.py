@@ -1,0 +1,140 @@
+"""What can go wrong, as one sentence each: what happened, where, and what to do about it.
+
+    OrmError(host, port, user, database)
+    ├─ ConfigurationError(variable, value, allowed)    also a ValueError
+    ├─ DatabaseUnavailable                             retryable
+    │  └─ NotificationsLost                            retryable
+    ├─ AuthenticationFailed
+    ├─ PermissionDenied
+    ├─ DatabaseMissing
+    ├─ SchemaMismatch(expected, found, hint)
+    └─ RecordError(record)
+       ├─ AlreadyExists
+       ├─ ReferenceMissing
+       ├─ StillReferenced
+       └─ InvalidValue                                 also a ValueError
+
+No sentence ever holds a password. What is not listed here reaches the caller as SQLAlchemy raised it.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fullon_orm.address import Address
+
+
+class OrmError(Exception):
+    """Root of everything this package raises on purpose; `str()` is the whole sentence."""
+
+    retryable = False
+    retry_after_s: float | None = None
+
+    def __init__(self, sentence: str, address: "Address | None" = None) -> None:
+        super().__init__(sentence)
+        self.host = address.host if address else None
+        self.port = address.port if address else None
+        self.user = address.user if address else None
+        self.database = address.database if address else None
+
+
+class ConfigurationError(OrmError, ValueError):
+    """An environment variable is missing or cannot be parsed."""
+
+    def __init__(self, variable: str, value: str | None, allowed: str) -> None:
+        found = "is not set" if value is None else f"is {value!r}"
+        super().__init__(f"{variable} {found}; allowed is {allowed}")
+        self.variable = variable
+        self.value = value
+        self.allowed = allowed
+
+
+class DatabaseUnavailable(OrmError):
+    """The server cannot be reached, went away, or did not answer in time: the same call may succeed later."""
+
+    retryable = True
+
+    def __init__(self, address: "Address", reason: str) -> None:
+        super().__init__(
+            f"PostgreSQL is not available: {address}: {reason}; "
+            "check that the server runs and that DB_HOST and DB_PORT name it, then try again",
+            address,
+        )
+        self.reason = reason
+
+
+class NotificationsLost(DatabaseUnavailable):
+    """Listening has ended and changes may have been missed: listen again, then read everything again."""
+
+
+class AuthenticationFailed(OrmError):
+    """The server refused the user or the password."""
+
+    def __init__(self, address: "Address", reason: str) -> None:
+        super().__init__(
+            f"PostgreSQL refused the login: {address}: {reason}; check DB_USER and DB_PASSWORD", address
+        )
+        self.reason = reason
+
+
+class PermissionDenied(OrmError):
+    """The user is known but may not do this."""
+
+    def __init__(self, address: "Address", reason: str) -> None:
+        super().__init__(
+            f"PostgreSQL did not permit it: {address}: {reason}; "
+            f"grant {address.user!r} the right, or name another user in DB_USER",
+            address,
+        )
+        self.reason = reason
+
+
+class DatabaseMissing(OrmError):
+    """The server answers but has no database of this name."""
+
+    def __init__(self, address: "Address") -> None:
+        super().__init__(
+            f"The database does not exist: {address}; "
+            "create it with `await fullon_orm.init_db()`, or correct DB_NAME",
+            address,
+        )
+
+
+class SchemaMismatch(OrmError):
+    """The tables are not those this version of the code works with.
+
+    `expected` is the schema version of the code, `found` that of the database, None where it has none.
+    """
+
+    def __init__(self, address: "Address", *, expected: str, found: str | None, hint: str) -> None:
+        super().__init__(
+            f"The schema does not fit: {address}: "
+            f"the code expects version {expected}, the database has {found or 'none'}; {hint}",
+            address,
+        )
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+
+class RecordError(OrmError):
+    """The database is well, the record is not acceptable. `record` names it as `Symbol 'BTC/USD'`."""
+
+    def __init__(self, record: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.record = record
+
+
+class AlreadyExists(RecordError):
+    """A record with this identity is stored already."""
+
+
+class ReferenceMissing(RecordError):
+    """The record refers to one that does not exist."""
+
+
+class StillReferenced(RecordError):
+    """The record cannot be deleted while others refer to it."""
+
+
+class InvalidValue(RecordError, ValueError):
+    """A value that cannot be stored."""
