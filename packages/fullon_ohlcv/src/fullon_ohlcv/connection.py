@@ -1,0 +1,193 @@
+"""Where the database is, how it is reached, and what its refusals mean."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import asyncpg
+
+from fullon_ohlcv.errors import SchemaMismatch, StorageError, StorageMisconfigured, StorageUnavailable
+from fullon_ohlcv.statements import migrations
+
+CONNECT_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 60.0
+
+SERVER_SETTINGS = {
+    "application_name": "fullon_ohlcv",
+    "timezone": "UTC",
+    "search_path": "public",
+    "jit": "off",
+    # A client that froze in the middle of a write must not keep its series locked for the others.
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.QueryCanceledError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+_REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+_OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One database on one server; the password is in no text."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+    @classmethod
+    def from_env(cls, *, test: bool = False) -> "Target":
+        """Read `DB_HOST` (a name, an address or a socket directory), `DB_PORT`, `DB_USER`, `DB_PASSWORD` and
+        `DB_OHLCV_NAME`, or with `test` `DB_TEST_NAME`.
+
+        Raises:
+            StorageMisconfigured: no host, or a value that cannot be meant.
+        """
+        host = os.environ.get("DB_HOST", "")
+        if not host:
+            raise StorageMisconfigured(
+                "DB_HOST is not set: name a PostgreSQL server (host name, address or socket directory), "
+                "or start the embedded one, whose environment() sets it"
+            )
+        port = os.environ.get("DB_PORT") or "5432"
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise StorageMisconfigured(f"DB_PORT is {port!r}; allowed is a number from 1 to 65535")
+        variable, default = (
+            ("DB_TEST_NAME", "fullon_ohlcv_test") if test else ("DB_OHLCV_NAME", "fullon_ohlcv")
+        )
+        database = os.environ.get(variable) or default
+        if len(database.encode()) > 63 or "\0" in database:
+            raise StorageMisconfigured(f"{variable} is {database!r}; allowed is a name of at most 63 bytes")
+        user = os.environ.get("DB_USER") or "postgres"
+        return cls(host, int(port), user, os.environ.get("DB_PASSWORD", ""), database)
+
+    def of(self, database: str) -> "Target":
+        """Return another database of the same server."""
+        return replace(self, database=database)
+
+    def __str__(self) -> str:
+        return f"database {self.database!r} on {self.host}:{self.port} as user {self.user!r}"
+
+
+async def connect(target: Target) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open one connection, without translating what can go wrong."""
+    return await asyncpg.connect(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password or None,
+        database=target.database,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings=SERVER_SETTINGS,
+    )
+
+
+async def create_pool(target: Target, pool_max: int) -> "asyncpg.Pool[asyncpg.Record]":
+    """Open a pool of at most `pool_max` connections, the first of them at once."""
+    return await asyncpg.create_pool(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password or None,
+        database=target.database,
+        min_size=1,
+        max_size=pool_max,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings=SERVER_SETTINGS,
+        init=_prepare_connection,
+    )
+
+
+async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Give the connection its staging tables; temporary tables write no log and vanish with it."""
+    await connection.execute(
+        "CREATE TEMPORARY TABLE staged_candles (LIKE candles) ON COMMIT DELETE ROWS;"
+        "CREATE TEMPORARY TABLE staged_trades (LIKE trades) ON COMMIT DELETE ROWS;"
+    )
+
+
+async def ensure_database(target: Target) -> None:
+    """Create the database if it is missing; several processes may do this at once."""
+    try:
+        connection = await connect(target)
+    except asyncpg.InvalidCatalogNameError:
+        await _create_database(target)
+    else:
+        await connection.close(timeout=CONNECT_TIMEOUT_S)
+
+
+async def _create_database(target: Target) -> None:
+    maintenance = await connect(target.of("postgres"))
+    name = '"' + target.database.replace('"', '""') + '"'
+    try:
+        for delay_s in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, None):
+            try:
+                await maintenance.execute(
+                    f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+                )
+            except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+                return  # another process was quicker
+            except asyncpg.ObjectInUseError:
+                if delay_s is None:
+                    raise
+                await asyncio.sleep(delay_s)  # another process is copying the template
+            else:
+                return
+    finally:
+        await maintenance.close(timeout=CONNECT_TIMEOUT_S)
+
+
+@contextmanager
+def translated(target: Target, action: str) -> Iterator[None]:
+    """Turn what asyncpg and the system raise into the errors of this package, with a sentence for people."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except asyncpg.InvalidPasswordError as error:
+        raise StorageMisconfigured(
+            f"cannot {action}: {target} was refused: check DB_USER and DB_PASSWORD"
+        ) from error
+    except _REFUSED as error:
+        raise StorageMisconfigured(
+            f"cannot {action}: {target}: {error}: check the role and its rights"
+        ) from error
+    except _OTHER_SCHEMA as error:
+        raise SchemaMismatch(max(migrations()), None, f"{target}: {error}") from error
+    except _UNREACHABLE as error:
+        raise StorageUnavailable(
+            f"cannot {action}: {target}: {_said(error)}: is the server running and reachable there?"
+        ) from error
+    except asyncpg.InterfaceError as error:
+        # asyncpg says so when a connection was closed underneath; a misuse of ours would be found by the tests.
+        raise StorageUnavailable(f"cannot {action}: {target}: {_said(error)}") from error
+    except asyncpg.PostgresError as error:
+        raise StorageError(f"cannot {action}: {target}: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,258 @@
+-- Every statement that reads or writes the shared tables, by name. Times travel as integer microseconds, in arrays
+-- that stand side by side. LATERAL with LIMIT or GROUP BY inside keeps the planner on one index scan per series.
+
+-- name: find_series
+SELECT series_id FROM series WHERE exchange = $1 AND symbol = $2 AND channel = $3
+
+-- name: create_series
+WITH created AS (
+    INSERT INTO series (exchange, symbol, channel) VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING
+    RETURNING series_id
+)
+INSERT INTO coverage (series_id) SELECT series_id FROM created
+
+-- name: list_series
+SELECT series_id, exchange, symbol, channel FROM series
+WHERE exchange = $1 AND ($2::text IS NULL OR symbol = $2)
+ORDER BY symbol, channel
+
+-- name: lock_series
+SELECT series_id FROM coverage WHERE series_id = ANY($1::int[]) ORDER BY series_id FOR NO KEY UPDATE
+
+-- name: occupied_candles
+SELECT hull.series_id
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS hull(series_id, first_us, last_us)
+CROSS JOIN LATERAL (
+    SELECT FROM candles
+    WHERE candles.series_id = hull.series_id
+      AND candles.timestamp >= at_us(hull.first_us) AND candles.timestamp <= at_us(hull.last_us)
+    LIMIT 1
+) AS one
+
+-- name: occupied_trades
+SELECT hull.series_id
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS hull(series_id, first_us, last_us)
+CROSS JOIN LATERAL (
+    SELECT FROM trades
+    WHERE trades.series_id = hull.series_id
+      AND trades.timestamp >= at_us(hull.first_us) AND trades.timestamp <= at_us(hull.last_us)
+    LIMIT 1
+) AS one
+
+-- name: merge_candles
+-- A row without a trade count does not erase a count that is known for the same values.
+WITH changed AS MATERIALIZED (
+    SELECT staged.*, stored.series_id IS NULL AS fresh
+    FROM staged_candles AS staged
+    LEFT JOIN candles AS stored USING (series_id, timestamp)
+    WHERE (staged.open, staged.high, staged.low, staged.close, staged.volume)
+          IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume)
+       OR (staged.trades IS NOT NULL AND staged.trades IS DISTINCT FROM stored.trades)
+), written AS (
+    INSERT INTO candles (series_id, timestamp, open, high, low, close, volume, trades)
+    SELECT series_id, timestamp, open, high, low, close, volume, trades FROM changed
+    ON CONFLICT (series_id, timestamp) DO UPDATE SET
+        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+        volume = excluded.volume, trades = excluded.trades
+    RETURNING 1
+)
+SELECT count(*) FILTER (WHERE fresh) AS inserted,
+       count(*) FILTER (WHERE NOT fresh) AS updated,
+       (SELECT count(*) FROM written) AS written
+FROM changed
+
+-- name: remove_candles
+DELETE FROM candles
+USING unnest($1::int[], $2::bigint[]) AS gone(series_id, timestamp_us)
+WHERE candles.series_id = gone.series_id AND candles.timestamp = at_us(gone.timestamp_us)
+
+-- name: merge_trades
+-- A trade is stored already if its id is, at the same instant or (venues round differently) within a second of it.
+WITH neighbourhood AS (
+    SELECT series_id, unnest(range_agg(tstzrange(timestamp - interval '1 second', timestamp + interval '1 second',
+                                                 '[]'))) AS span
+    FROM staged_trades
+    GROUP BY series_id
+), stored AS MATERIALIZED (
+    SELECT near.series_id, near.timestamp, near.trade_id, near.occurrence
+    FROM neighbourhood
+    CROSS JOIN LATERAL (
+        SELECT * FROM trades
+        WHERE trades.series_id = neighbourhood.series_id
+          AND trades.timestamp >= lower(neighbourhood.span) AND trades.timestamp <= upper(neighbourhood.span)
+        OFFSET 0
+    ) AS near
+), written AS (
+    INSERT INTO trades (series_id, timestamp, price, volume, occurrence, side, order_type, trade_id)
+    SELECT series_id, timestamp, price, volume, occurrence, side, order_type, trade_id
+    FROM staged_trades AS staged
+    WHERE NOT EXISTS (
+        SELECT FROM stored
+        WHERE stored.series_id = staged.series_id
+          AND stored.trade_id = staged.trade_id
+          AND stored.occurrence = staged.occurrence
+          AND abs(extract(epoch FROM stored.timestamp - staged.timestamp))
+              <= CASE WHEN staged.occurrence = 0 THEN 1 ELSE 0 END
+    )
+    RETURNING series_id, timestamp
+)
+SELECT series_id, us_of(minute_of(timestamp)) AS minute_us, count(*) AS inserted
+FROM written
+GROUP BY series_id, minute_of(timestamp)
+
+-- name: link_candles
+UPDATE series SET candles_id = link.candles_id
+FROM unnest($1::int[], $2::int[]) AS link(trades_id, candles_id)
+WHERE series.series_id = link.trades_id AND series.candles_id IS DISTINCT FROM link.candles_id
+RETURNING series.series_id
+
+-- name: minutes_to_derive
+-- Whole minutes inside the coverage of trades, as it is with what is added, that have a new trade ($6, $7), are newly
+-- whole, or were covered again without being derived yet; and all of them where the pair is new ($8).
+WITH added AS (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+), touched AS (
+    SELECT series_id, range_agg(span_us(minute_us, minute_us + 60000000)) AS spans
+    FROM unnest($6::int[], $7::bigint[]) AS given(series_id, minute_us)
+    GROUP BY series_id
+)
+SELECT pair.trades_id, pair.candles_id, us_of(lower(whole.span)) AS start_us, us_of(upper(whole.span)) AS end_us
+FROM unnest($1::int[], $2::int[]) AS pair(trades_id, candles_id)
+JOIN coverage AS of_trades ON of_trades.series_id = pair.trades_id
+JOIN coverage AS of_candles ON of_candles.series_id = pair.candles_id
+LEFT JOIN added ON added.series_id = pair.trades_id
+LEFT JOIN touched ON touched.series_id = pair.trades_id
+CROSS JOIN LATERAL (
+    SELECT minutes_touched(added.spans) - of_candles.covered
+           + minutes_touched(added.spans - of_trades.covered)
+           + coalesce(touched.spans, '{}')
+           + CASE WHEN pair.trades_id = ANY($8::int[]) THEN minutes_touched(of_trades.covered) ELSE '{}' END AS spans
+) AS due
+CROSS JOIN LATERAL unnest(
+    minutes_inside((of_trades.covered + coalesce(added.spans, '{}')) * due.spans)
+) AS whole(span)
+ORDER BY 1, 3
+
+-- name: fold_trades
+-- Volumes are summed as the decimals the exchange wrote: shortest text of the float, numeric, float again.
+WITH asked AS (
+    SELECT trades_id, candles_id, at_us(start_us) AS start_at, at_us(end_us) AS end_at
+    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[]) AS asked(trades_id, candles_id, start_us, end_us)
+), folded AS MATERIALIZED (
+    SELECT asked.candles_id AS series_id, minute.*
+    FROM asked
+    CROSS JOIN LATERAL (
+        SELECT minute_of(timestamp) AS timestamp,
+               (array_agg(price ORDER BY timestamp, length(trade_id), trade_id, occurrence))[1] AS open,
+               max(price) AS high,
+               min(price) AS low,
+               (array_agg(price ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC, occurrence DESC))[1]
+                   AS close,
+               sum(volume::text::numeric)::double precision AS volume,
+               count(*)::integer AS trades
+        FROM trades
+        WHERE trades.series_id = asked.trades_id
+          AND trades.timestamp >= asked.start_at AND trades.timestamp < asked.end_at
+        GROUP BY 1
+    ) AS minute
+), removed AS (
+    DELETE FROM candles USING asked
+    WHERE candles.series_id = asked.candles_id
+      AND candles.timestamp >= asked.start_at AND candles.timestamp < asked.end_at
+      AND NOT EXISTS (
+          SELECT FROM folded
+          WHERE folded.series_id = candles.series_id AND folded.timestamp = candles.timestamp
+      )
+    RETURNING 1
+), changed AS MATERIALIZED (
+    SELECT folded.*
+    FROM folded
+    LEFT JOIN candles AS stored USING (series_id, timestamp)
+    WHERE (folded.open, folded.high, folded.low, folded.close, folded.volume, folded.trades)
+          IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.trades)
+), written AS (
+    INSERT INTO candles (series_id, timestamp, open, high, low, close, volume, trades)
+    SELECT series_id, timestamp, open, high, low, close, volume, trades FROM changed
+    ON CONFLICT (series_id, timestamp) DO UPDATE SET
+        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+        volume = excluded.volume, trades = excluded.trades
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM changed) AS changed,
+       (SELECT count(*) FROM written) AS written,
+       (SELECT count(*) FROM removed) AS removed
+
+-- name: cover
+-- Covered wins: what is covered is no longer unavailable.
+WITH added AS (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+), freed AS (
+    UPDATE unavailable SET intervals = unavailable.intervals - added.spans
+    FROM added
+    WHERE unavailable.series_id = added.series_id AND unavailable.intervals && added.spans
+)
+UPDATE coverage SET covered = coverage.covered + added.spans
+FROM added
+WHERE coverage.series_id = added.series_id AND NOT coverage.covered @> added.spans
+
+-- name: free_unavailable
+-- Take intervals out of every reason but $4.
+WITH removed AS (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+)
+UPDATE unavailable SET intervals = unavailable.intervals - removed.spans
+FROM removed
+WHERE unavailable.series_id = removed.series_id
+  AND unavailable.reason IS DISTINCT FROM $4::text
+  AND unavailable.intervals && removed.spans
+
+-- name: mark_unavailable
+-- Covered wins here too.
+INSERT INTO unavailable (series_id, reason, intervals)
+SELECT coverage.series_id, $4::text, marked.spans - coverage.covered
+FROM (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+) AS marked
+JOIN coverage USING (series_id)
+WHERE NOT isempty(marked.spans - coverage.covered)
+ON CONFLICT (series_id, reason) DO UPDATE SET intervals = unavailable.intervals + excluded.intervals
+
+-- name: derived_candles
+SELECT candles_id FROM series WHERE series_id = $1
+
+-- name: uncover
+UPDATE coverage SET covered = covered - tstzmultirange(span_us($2, $3)) WHERE series_id = $1
+
+-- name: undo_derived
+-- Forget the candles ($2) of minutes that trades ($1) no longer cover whole once [$3, $4) is taken out.
+WITH lost AS (
+    SELECT minutes_inside(covered * minutes_touched(tstzmultirange(span_us($3, $4)))) AS spans
+    FROM coverage WHERE series_id = $1
+), removed AS (
+    DELETE FROM candles
+    USING lost, unnest(lost.spans) AS span
+    WHERE candles.series_id = $2 AND candles.timestamp >= lower(span) AND candles.timestamp < upper(span)
+)
+UPDATE coverage SET covered = coverage.covered - lost.spans FROM lost WHERE coverage.series_id = $2
+
+-- name: gaps
+SELECT wanted.series_id, us_of(lower(gap)) AS start_us, us_of(upper(gap)) AS end_us
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)
+LEFT JOIN coverage USING (series_id)
+LEFT JOIN LATERAL (
+    SELECT range_agg(unavailable.intervals) AS spans FROM unavailable WHERE unavailable.series_id = wanted.series_id
+) AS lost ON true
+CROSS JOIN LATERAL unnest(
+    tstzmultirange(span_us(wanted.start_us, wanted.end_us))
+    - coalesce(coverage.covered, '{}') - coalesce(lost.spans, '{}')
+) AS gap
+ORDER BY 1, 2

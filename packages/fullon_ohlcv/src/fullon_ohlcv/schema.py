@@ -1,0 +1,71 @@
+"""The database's schema: numbered SQL scripts, applied once each, by one process at a time."""
+
+import asyncpg
+from fullon_log import get_component_logger
+
+from fullon_ohlcv.errors import SchemaMismatch
+from fullon_ohlcv.statements import migrations, timescale_script
+
+_LOCK = 0x66756C6C6F6E  # any number that everybody who migrates agrees on
+_log = get_component_logger("fullon.ohlcv.schema")
+
+
+async def migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Bring the schema to this code's version, in one transaction that excludes other migrations.
+
+    Raises:
+        SchemaMismatch: the database is newer than this code, or holds tables that are not ours.
+    """
+    expected = max(migrations())
+    if await _found_version(connection) == expected:
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        found = await _found_version(connection)
+        if found > expected:
+            raise SchemaMismatch(expected, found, "update fullon-ohlcv, or use another DB_OHLCV_NAME")
+        if found == 0:
+            await connection.execute(
+                "CREATE TABLE schema_version (version integer PRIMARY KEY, applied_at timestamptz DEFAULT now())"
+            )
+        for version, script in migrations().items():
+            if version > found:
+                await _apply(connection, version, script)
+        if found == 0:
+            await _use_timescale(connection)
+
+
+async def _found_version(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    if await connection.fetchval("SELECT to_regclass('public.schema_version')") is None:
+        return 0
+    found: int | None = await connection.fetchval("SELECT max(version) FROM schema_version")
+    return found or 0
+
+
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", version: int, script: str) -> None:
+    try:
+        await connection.execute(script)
+    except (asyncpg.DuplicateTableError, asyncpg.DuplicateFunctionError) as error:
+        raise SchemaMismatch(
+            version, None, f"{error}; use an empty database, set by DB_OHLCV_NAME"
+        ) from error
+    await connection.execute("INSERT INTO schema_version (version) VALUES ($1)", version)
+
+
+async def _use_timescale(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Make hypertables where the server offers TimescaleDB; a plain server, or a refusal, changes nothing else."""
+    offered = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')"
+        " AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'"
+    )
+    if not offered:
+        return
+    hypertables, compression = timescale_script()
+    try:
+        async with connection.transaction():
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
+            await connection.execute(hypertables)
+            if await connection.fetchval("SHOW timescaledb.license") == "timescale":
+                await connection.execute(compression)
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError) as error:
+        _log.warning("TimescaleDB is there but may not be used, plain tables are", reason=str(error))

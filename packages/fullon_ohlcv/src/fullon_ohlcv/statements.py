@@ -1,0 +1,36 @@
+"""The named statements of `queries.sql`, and the numbered migrations, as text."""
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def statements() -> dict[str, str]:
+    """Return every statement of `queries.sql` by its name."""
+    text = files("fullon_ohlcv").joinpath("queries.sql").read_text(encoding="utf-8")
+    blocks = text.split("-- name: ")[1:]
+    return {name.strip(): body.strip() for name, _, body in (block.partition("\n") for block in blocks)}
+
+
+def statement(name: str) -> str:
+    """Return one statement of `queries.sql`."""
+    return statements()[name]
+
+
+@cache
+def migrations() -> dict[int, str]:
+    """Return the migrations by version, ascending from 1 without a hole."""
+    scripts = {
+        int(entry.name[:4]): entry.read_text(encoding="utf-8")
+        for entry in files("fullon_ohlcv").joinpath("migrations").iterdir()
+        if entry.name.endswith(".sql")
+    }
+    return dict(sorted(scripts.items()))
+
+
+@cache
+def timescale_script() -> tuple[str, str]:
+    """Return what is said to TimescaleDB: hypertables, and compression."""
+    text = files("fullon_ohlcv").joinpath("timescale.sql").read_text(encoding="utf-8")
+    hypertables, _, compression = text.partition("-- compression")
+    return hypertables, "--" + compression

@@ -1,0 +1,173 @@
+"""One batch into one transaction: rows, derived candles and coverage together.
+
+Every writer first locks the coverage rows of its series, in the order of their ids: two writers never deadlock, and
+what is read after that (which rows are stored, what is covered) stays true until the commit. Rows of a series that
+holds nothing yet in their stretch of time are copied straight into the table; the others go through a staging table
+and one INSERT.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fullon_ohlcv.batches import Batch, CandleBatch, Hull, TradeBatch
+from fullon_ohlcv.copy_format import CANDLE_COLUMNS, TRADE_COLUMNS, copy_document
+from fullon_ohlcv.errors import RowsLost, StorageError
+from fullon_ohlcv.records import WriteResult
+from fullon_ohlcv.statements import statement
+from fullon_ohlcv.timeframe import MINUTE_US
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
+    from asyncpg.pool import PoolConnectionProxy
+
+    AnyConnection = Connection[Record] | PoolConnectionProxy[Record]
+
+Spans = Sequence[tuple[int, int, int]]
+"""(series_id, start_us, end_us)"""
+
+
+async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> WriteResult:
+    """Store the batch; the caller holds the transaction open and commits."""
+    await lock_series(connection, batch.series)
+    result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
+    occupied = await _occupied(connection, "candles", batch.hulls())
+    fresh = [
+        row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows.values()
+    ]
+    doubtful = [row for series_id in occupied for row in batch.rows[series_id].values()]
+    if fresh:
+        await _copy(connection, "candles", CANDLE_COLUMNS, fresh)
+    result.inserted = len(fresh)
+    if doubtful:
+        await _copy(connection, "staged_candles", CANDLE_COLUMNS, doubtful)
+        [(inserted, updated, written)] = await connection.fetch(statement("merge_candles"))
+        if written != inserted + updated:
+            raise RowsLost("candles", expected=inserted + updated, written=written)
+        result.inserted += inserted
+        result.updated += updated
+        result.unchanged += len(doubtful) - inserted - updated
+    empty = [
+        (series_id, timestamp_us) for series_id, minutes in batch.empty.items() for timestamp_us in minutes
+    ]
+    if empty:
+        removed = await connection.execute(statement("remove_candles"), *_columns(empty, 2))
+        result.updated += int(removed.split()[-1])
+    await record_coverage(connection, batch)
+    return result
+
+
+async def store_trades(connection: "AnyConnection", batch: TradeBatch) -> WriteResult:
+    """Store the batch and derive its candles; the caller holds the transaction open and commits."""
+    await lock_series(connection, {*batch.series, *batch.candles.values()})
+    result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
+    occupied = await _occupied(connection, "trades", batch.hulls())
+    fresh = [row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows]
+    doubtful = [row for series_id in occupied for row in batch.rows[series_id]]
+    touched = [
+        (series_id, minute_us)
+        for series_id, minutes in batch.minutes.items()
+        if series_id not in occupied
+        for minute_us in minutes
+    ]
+    if fresh:
+        await _copy(connection, "trades", TRADE_COLUMNS, fresh)
+    result.inserted = len(fresh)
+    if doubtful:
+        await _copy(connection, "staged_trades", TRADE_COLUMNS, doubtful)
+        for series_id, minute_us, inserted in await connection.fetch(statement("merge_trades")):
+            touched.append((series_id, minute_us))
+            result.inserted += inserted
+        result.unchanged += len(fresh) + len(doubtful) - result.inserted
+    derived = await _derive(connection, batch.candles, batch.covered, touched, result)
+    batch.covered += derived
+    await record_coverage(connection, batch)
+    return result
+
+
+async def lock_series(connection: "AnyConnection", series_ids: Collection[int]) -> None:
+    """Exclude other writers of these series until the transaction ends."""
+    found = await connection.fetch(statement("lock_series"), list(series_ids))
+    if len(found) != len(series_ids):
+        missing = sorted(set(series_ids) - {row[0] for row in found})
+        raise StorageError(f"series {missing[:5]} are not in this database; ask its own store for the series")
+
+
+async def record_coverage(connection: "AnyConnection", batch: Batch) -> None:
+    """Write what the batch says of the ledger: covered first, for covered wins."""
+    if batch.covered:
+        await connection.execute(statement("cover"), *_columns(batch.covered, 3))
+    by_reason: dict[str, list[tuple[int, int, int]]] = {}
+    for series_id, reason, start_us, end_us in batch.unavailable:
+        by_reason.setdefault(reason, []).append((series_id, start_us, end_us))
+        candles_id = batch.candles.get(series_id) if isinstance(batch, TradeBatch) else None
+        if candles_id is not None:
+            by_reason[reason].append((candles_id, *minutes_around(start_us, end_us)))
+    for reason, spans in by_reason.items():
+        await mark_spans(connection, spans, reason)
+
+
+async def mark_spans(connection: "AnyConnection", spans: Spans, reason: str) -> None:
+    """Make what is not covered of these spans unavailable for this reason alone."""
+    columns = _columns(spans, 3)
+    await connection.execute(statement("free_unavailable"), *columns, reason)
+    await connection.execute(statement("mark_unavailable"), *columns, reason)
+
+
+def minutes_around(start_us: int, end_us: int) -> tuple[int, int]:
+    """Return the interval of whole minutes around `[start_us, end_us)`."""
+    return start_us - start_us % MINUTE_US, -(-end_us // MINUTE_US) * MINUTE_US
+
+
+async def _derive(
+    connection: "AnyConnection",
+    pairs: dict[int, int],
+    covered: Spans,
+    touched: Sequence[tuple[int, int]],
+    result: WriteResult,
+) -> list[tuple[int, int, int]]:
+    """Fold the minutes that are due; return the spans that the candle series are covered for."""
+    if not pairs:
+        return []
+    trades_ids, candles_ids = list(pairs), list(pairs.values())
+    linked = await connection.fetch(statement("link_candles"), trades_ids, candles_ids)
+    due = await connection.fetch(
+        statement("minutes_to_derive"),
+        trades_ids,
+        candles_ids,
+        *_columns(covered, 3),
+        *_columns(touched, 2),
+        [row[0] for row in linked],
+    )
+    if not due:
+        return []
+    [(changed, written, removed)] = await connection.fetch(statement("fold_trades"), *_columns(due, 4))
+    if written != changed:
+        raise RowsLost("candles", expected=changed, written=written)
+    result.derived = changed + removed
+    return [(candles_id, start_us, end_us) for _, candles_id, start_us, end_us in due]
+
+
+async def _occupied(connection: "AnyConnection", table: str, hulls: Sequence[Hull]) -> set[int]:
+    """Return the series that hold a row inside their hull."""
+    if not hulls:
+        return set()
+    rows = await connection.fetch(statement(f"occupied_{table}"), *_columns(hulls, 3))
+    return {row[0] for row in rows}
+
+
+async def _copy(
+    connection: "AnyConnection", table: str, columns: Sequence[str], rows: Sequence[bytes]
+) -> None:
+    async def document() -> AsyncIterator[bytes]:
+        for piece in copy_document(rows):
+            yield piece
+
+    status = await connection.copy_to_table(table, source=document(), columns=columns, format="binary")
+    written = int(status.split()[-1])
+    if written != len(rows):
+        raise RowsLost(table, expected=len(rows), written=written)
+
+
+def _columns(rows: "Iterable[Sequence[int] | Record]", count: int) -> list[list[int]]:
+    """Turn rows into arrays that stand side by side."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
