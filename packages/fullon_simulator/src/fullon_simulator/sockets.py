@@ -1,0 +1,144 @@
+"""One client's WebSocket: frames out through a bounded queue, so that a slow client slows nobody else."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiohttp import WSCloseCode, web
+
+_WRITE_TIMEOUT_S = 30.0
+_CLOSE_TIMEOUT_S = 2.0
+
+
+class Frame(NamedTuple):
+    """One text message on its way out; channel and symbol tell what it is about, where it is about one."""
+
+    text: str
+    channel: str = ""
+    symbol: str = ""
+
+
+class _Ping(NamedTuple):
+    pass
+
+
+class _Pong(NamedTuple):
+    payload: bytes
+
+
+class _Close(NamedTuple):
+    code: int
+    reason: str
+
+
+@dataclass
+class Counters:
+    """What a venue was asked and what it sent."""
+
+    paths: Counter[str] = field(default_factory=Counter)
+    """REST requests by path."""
+    refused: int = 0
+    """REST requests beyond the rate limit."""
+    sockets: int = 0
+    """WebSocket connections accepted."""
+    subscriptions: int = 0
+    """Subscriptions acknowledged, one for each symbol and channel."""
+    frames: int = 0
+    """Text frames sent."""
+
+
+class Outlet:
+    """The one place that every REST answer and every text frame passes on its way out; here, unchanged.
+
+    A subclass that drops, repeats, delays or corrupts is put in its place as `market.venue(name).outlet`.
+    """
+
+    def frames(self, connection: "Connection", frame: Frame) -> Iterable[Frame]:
+        """Return what is sent to `connection` instead of `frame`."""
+        return (frame,)
+
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Return what is answered to `request` instead of `response`."""
+        return response
+
+
+class Connection:
+    """One accepted socket, its queue, and when it was last sent something."""
+
+    PENDING_MAX = 20_000
+    """Frames that may wait for a slow client before it is cut."""
+
+    def __init__(self, socket: web.WebSocketResponse, counters: Counters, opened_us: int) -> None:
+        self._socket = socket
+        self._counters = counters
+        self._pending: deque[Frame | _Ping | _Pong | _Close] = deque()
+        self._wake = asyncio.Event()
+        self.opened_us = opened_us
+        self.sent_us = opened_us
+        self._heard_s = asyncio.get_running_loop().time()
+
+    def heard(self) -> None:
+        """Note that the client has sent something."""
+        self._heard_s = asyncio.get_running_loop().time()
+
+    def silent_s(self) -> float:
+        """Return how many real seconds ago the client sent anything, pongs included."""
+        return asyncio.get_running_loop().time() - self._heard_s
+
+    def send(self, frame: Frame, now_us: int) -> None:
+        """Queue `frame`; a client that does not read is cut."""
+        if len(self._pending) >= self.PENDING_MAX:
+            self._pending.clear()
+            self.close(WSCloseCode.POLICY_VIOLATION, "too slow")
+            return
+        self.sent_us = now_us
+        self._put(frame)
+
+    def ping(self) -> None:
+        """Queue a ping frame."""
+        self._put(_Ping())
+
+    def pong(self, payload: bytes) -> None:
+        """Queue the answer to a ping frame."""
+        self._put(_Pong(payload))
+
+    def close(self, code: int, reason: str) -> None:
+        """Close once what is queued has been sent."""
+        self._put(_Close(code, reason))
+
+    def _put(self, item: "Frame | _Ping | _Pong | _Close") -> None:
+        self._pending.append(item)
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Send what is queued until the socket is closed or lost."""
+        try:
+            while not self._socket.closed:
+                await self._wake.wait()
+                self._wake.clear()
+                async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                    while self._pending:
+                        await self._write(self._pending.popleft())
+        except (ConnectionError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._socket.close(code=WSCloseCode.ABNORMAL_CLOSURE)
+
+    async def _write(self, item: "Frame | _Ping | _Pong | _Close") -> None:
+        if isinstance(item, Frame):
+            await self._socket.send_str(item.text)
+            self._counters.frames += 1
+        elif isinstance(item, _Ping):
+            await self._socket.ping()
+        elif isinstance(item, _Pong):
+            await self._socket.pong(item.payload)
+        else:
+            await self._socket.close(code=item.code, message=item.reason.encode())
+
+
+def new_socket() -> web.WebSocketResponse:
+    """Return a socket whose pings and pongs are ours to see, without compression."""
+    return web.WebSocketResponse(
+        autoping=False, compress=False, timeout=_CLOSE_TIMEOUT_S, max_msg_size=1 << 20
+    )

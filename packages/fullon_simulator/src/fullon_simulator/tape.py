@@ -1,0 +1,246 @@
+"""The tape: everything a symbol's market has traded and will trade, readable at any place."""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fullon_simulator.clock import DAY_US, MINUTE_US, SECOND_US
+from fullon_simulator.columns import AggregateColumns, Block, CandleColumns, History, TradeColumns
+from fullon_simulator.generator import GeneratedHistory
+from fullon_simulator.spec import SymbolSpec
+from fullon_simulator.timeframes import MINUTE, Timeframe
+
+TIME_STEP_US = {"kraken": 1, "binance": 1_000}
+"""How finely each venue tells the time of a trade."""
+
+_DAYS_MAX = 400_000
+"""Where the search for a trade ends: a market of a thousand years."""
+
+
+class TapeTrade(NamedTuple):
+    """One trade as the market knows it; floats are those nearest to the decimals sent on the wire."""
+
+    timestamp_us: int
+    price: float
+    volume: float
+    side: str
+    """The taker's, `buy` or `sell`."""
+    order_type: str
+    """`market` or `limit`."""
+    trade_id: str
+
+
+class TapeCandle(NamedTuple):
+    """The fold of the trades of one interval; `timestamp_us` is its open time, `volume` the exact sum."""
+
+    timestamp_us: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    trades: int
+
+
+class BlockCache:
+    """The days read last, bounded by the number of trades in them; several tapes may share one."""
+
+    def __init__(self, trades_max: int = 2_000_000) -> None:
+        self._trades_max = trades_max
+        self._trades = 0
+        self._blocks: OrderedDict[tuple[History, int], Block] = OrderedDict()
+
+    def get(self, history: History, day: int) -> Block:
+        """Return the block of `day`, making it if need be."""
+        key = (history, day)
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = history.block(day)
+            self._trades += _cost(block)
+            while self._trades > self._trades_max and len(self._blocks) > 1:
+                self._trades -= _cost(self._blocks.popitem(last=False)[1])
+        else:
+            self._blocks.move_to_end(key)
+        return block
+
+
+def _cost(block: Block) -> int:
+    return len(block.trades.price) + 50  # an empty block is not free
+
+
+class Tape:
+    """One symbol's trades in one sequence, numbered by position from 0; candles are their fold.
+
+    The same (seed, venue, spec) is the same tape in every process. A tape knows the future too: whoever reads
+    it for a client cuts at the clock.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        venue: str,
+        spec: SymbolSpec,
+        *,
+        history: History | None = None,
+        cache: BlockCache | None = None,
+    ) -> None:
+        if venue not in TIME_STEP_US:
+            raise ValueError(f"venue is {venue!r}; allowed are {', '.join(TIME_STEP_US)}")
+        self.venue = venue
+        self.spec = spec
+        self._history = history or GeneratedHistory(seed, venue, spec, time_step_us=TIME_STEP_US[venue])
+        self._cache = cache or BlockCache()
+        self._day_found = self._history.first_day
+        self._price_unit = 10**spec.price_digits
+        self._volume_unit = 10**spec.volume_digits
+
+    def share(self, cache: BlockCache) -> None:
+        """Keep the days read last in `cache` from now on."""
+        self._cache = cache
+
+    def position(self, time_us: int) -> int:
+        """Return how many trades happened before `time_us`."""
+        if time_us // DAY_US < self._history.first_day:
+            return 0
+        block = self._block(time_us // DAY_US)
+        return block.position + int(np.searchsorted(block.trades.time_us, time_us))
+
+    def position_of_id(self, trade_id: int) -> int:
+        """Return how many trades have a smaller id."""
+        return self._history.position_of_id(trade_id)
+
+    def time_at(self, position: int) -> int | None:
+        """Return the time of the trade at `position`; None where a recording has ended before it."""
+        day = self._day_at(position, self._history.trades_before)
+        if day is None:
+            return None
+        block = self._block(day)
+        return int(block.trades.time_us[position - block.position])
+
+    def read(self, start: int, stop: int) -> TradeColumns:
+        """Return the trades at the positions `[start, stop)`."""
+        parts = []
+        while start < stop:
+            day = self._day_at(start, self._history.trades_before)
+            if day is None:
+                break
+            block = self._block(day)
+            part = block.trades.cut(start - block.position, stop - block.position)
+            parts.append(part)
+            start += len(part.price)
+        return TradeColumns.join(parts)
+
+    def aggregate_position(self, time_us: int) -> int:
+        """Return how many aggregates happened before `time_us`."""
+        if time_us // DAY_US < self._history.first_day:
+            return 0
+        block = self._block(time_us // DAY_US)
+        row = np.searchsorted(block.trades.time_us, time_us)
+        return block.aggregate_position + int(np.searchsorted(block.aggregate_first[:-1], row))
+
+    def read_aggregates(self, start: int, stop: int) -> AggregateColumns:
+        """Return the aggregates `[start, stop)`, numbered from 0 (ids from 1)."""
+        parts = []
+        while start < stop:
+            day = self._day_at(start, self._history.aggregates_before)
+            if day is None:
+                break
+            block = self._block(day)
+            orders = len(block.aggregate_first) - 1
+            part = block.aggregates(
+                start - block.aggregate_position, min(stop - block.aggregate_position, orders)
+            )
+            parts.append(part)
+            start += len(part.price)
+        return AggregateColumns.join(parts)
+
+    def fold(self, start_us: int, end_us: int, timeframe: Timeframe = MINUTE) -> CandleColumns:
+        """Return the non-empty candles of the trades in `[start_us, end_us)`; start at a candle's open time."""
+        if timeframe.length_us and timeframe.length_us % MINUTE_US:
+            rows = self.read(self.position(start_us), self.position(end_us))
+            return CandleColumns.of_trades(rows).fold(timeframe.floor_all(rows.time_us))
+        parts = []
+        whole_end_us = end_us - end_us % MINUTE_US
+        for day in range(max(start_us // DAY_US, self._history.first_day), -(-whole_end_us // DAY_US)):
+            minutes = self._block(day).minutes
+            first, last = np.searchsorted(minutes.time_us, [start_us, whole_end_us])
+            parts.append(minutes.cut(int(first), int(last)))
+        tail = self.read(self.position(max(start_us, whole_end_us)), self.position(end_us))
+        parts.append(CandleColumns.of_trades(tail).fold(tail.time_us - tail.time_us % MINUTE_US))
+        candles = CandleColumns.join(parts)
+        return candles if timeframe is MINUTE else candles.fold(timeframe.floor_all(candles.time_us))
+
+    def trades(self, start_us: int, end_us: int) -> list[TapeTrade]:
+        """Return the trades of `[start_us, end_us)`, oldest first."""
+        rows = self.read(self.position(start_us), self.position(end_us))
+        price_unit, volume_unit = self._price_unit, self._volume_unit
+        return [
+            # Python divides two integers to the nearest double: exactly float() of the decimal on the wire.
+            TapeTrade(
+                time_us,
+                price / price_unit,
+                volume / volume_unit,
+                "buy" if buy else "sell",
+                "market" if market else "limit",
+                str(trade_id),
+            )
+            for trade_id, time_us, price, volume, buy, market in zip(*(c.tolist() for c in rows), strict=True)
+        ]
+
+    def aggregates(self, start_us: int, end_us: int) -> list[TapeTrade]:
+        """Return the aggregates of `[start_us, end_us)` as trades, `trade_id` being the aggregate's id."""
+        rows = self.read_aggregates(self.aggregate_position(start_us), self.aggregate_position(end_us))
+        price_unit, volume_unit = self._price_unit, self._volume_unit
+        return [
+            TapeTrade(
+                time_us,
+                price / price_unit,
+                volume / volume_unit,
+                "buy" if buy else "sell",
+                "",
+                str(aggregate_id),
+            )
+            for aggregate_id, _, _, time_us, price, volume, buy in zip(
+                *(c.tolist() for c in rows), strict=True
+            )
+        ]
+
+    def candles(self, start_us: int, end_us: int, timeframe_s: int = 60) -> list[TapeCandle]:
+        """Return the non-empty candles that lie wholly in `[start_us, end_us)`, oldest first."""
+        timeframe = MINUTE if timeframe_s == 60 else Timeframe(timeframe_s * SECOND_US)
+        start_us = timeframe.floor(start_us - 1) + timeframe.length_us
+        rows = self.fold(start_us, timeframe.floor(end_us), timeframe)
+        price_unit, volume_unit = self._price_unit, self._volume_unit
+        return [
+            TapeCandle(
+                time_us,
+                open_ / price_unit,
+                high / price_unit,
+                low / price_unit,
+                close / price_unit,
+                volume / volume_unit,
+                trades,
+            )
+            for time_us, open_, high, low, close, volume, _, _, _, trades, _, _ in zip(
+                *(c.tolist() for c in rows), strict=True
+            )
+        ]
+
+    def _block(self, day: int) -> Block:
+        return self._cache.get(self._history, day)
+
+    def _day_at(self, position: int, before: Callable[[int], int]) -> int | None:
+        """Return the day that the trade (or aggregate) at `position` lies in, from the count before each day."""
+        if before(self._day_found) <= position < before(self._day_found + 1):
+            return self._day_found
+        low = self._history.first_day
+        high = low + 1
+        while before(high) <= position:
+            if high - low > _DAYS_MAX:
+                return None
+            high += high - low
+        self._day_found = low + bisect_right(range(low, high), position, key=before) - 1
+        return self._day_found

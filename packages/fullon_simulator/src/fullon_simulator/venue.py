@@ -1,0 +1,201 @@
+"""What every simulated venue has in common: one port, one schedule, one way out."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from aiohttp import WSMsgType, web
+
+from fullon_simulator.clock import MarketClock
+from fullon_simulator.columns import TradeColumns
+from fullon_simulator.errors import PortUnavailable
+from fullon_simulator.schedule import Schedule
+from fullon_simulator.sockets import Connection, Counters, Frame, Outlet, new_socket
+from fullon_simulator.tape import Tape
+
+_TICK_MIN_S = 0.01
+_TICK_MAX_S = 0.1
+_SHUTDOWN_S = 2.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Feed:
+    """One symbol's live trades: how far the tape has been sent to whoever listens."""
+
+    __slots__ = ("aggregate_position", "followers", "position", "symbol", "tape")
+
+    def __init__(self, symbol: str, tape: Tape, now_us: int) -> None:
+        self.symbol = symbol
+        self.tape = tape
+        self.followers = 0
+        self.position = tape.position(now_us)
+        self.aggregate_position = tape.aggregate_position(now_us)
+
+
+class Venue(ABC):
+    """A venue on a loopback port. What has a timestamp before the clock's now is visible, and nothing else."""
+
+    name: str
+
+    def __init__(self, tapes: Mapping[str, Tape], clock: MarketClock) -> None:
+        self.tapes = dict(tapes)
+        self.clock = clock
+        self.counters = Counters()
+        self.outlet = Outlet()
+        self.schedule = Schedule()
+        self.connections: set[Connection] = set()
+        self.origin = ""
+        self._feeds: dict[str, Feed] = {}
+        self._runner: web.AppRunner | None = None
+
+    @abstractmethod
+    def routes(self) -> Mapping[str, Handler]:
+        """Return the REST and WebSocket handlers by path; a path ending in `{rest:.*}` takes all below it."""
+
+    @abstractmethod
+    async def check(self, request: web.Request) -> web.StreamResponse | None:
+        """Return a refusal where the client asks too often, else None."""
+
+    @abstractmethod
+    def opened(self, connection: Connection, request: web.Request) -> None:
+        """Greet a new client."""
+
+    @abstractmethod
+    def received(self, connection: Connection, text: str, now_us: int) -> None:
+        """Answer a text message."""
+
+    def heard(self, connection: Connection, now_us: int) -> None:
+        """Note a message of any kind, before it is answered."""
+
+    @abstractmethod
+    def left(self, connection: Connection) -> None:
+        """Forget a client."""
+
+    @abstractmethod
+    def published(self, feed: Feed, rows: TradeColumns, now_us: int) -> None:
+        """Send the trades that have become visible to whoever wants them."""
+
+    def flush(self, now_us: int) -> None:
+        """Send what was gathered during this tick."""
+
+    # --- live trades
+
+    def listed(self, now_us: int) -> list[Tape]:
+        """Return the markets that exist by now."""
+        return [tape for tape in self.tapes.values() if tape.spec.listed_at_us < now_us]
+
+    def follow(self, symbol: str, now_us: int) -> Feed:
+        """Return the symbol's feed, brought up to `now_us`, with one follower more; the first one starts it."""
+        feed = self._feeds.get(symbol)
+        if feed is None:
+            feed = self._feeds[symbol] = Feed(symbol, self.tapes[symbol], now_us)
+            self._expect(feed)
+        else:
+            self._publish(feed, now_us)
+        feed.followers += 1
+        return feed
+
+    def unfollow(self, symbol: str) -> None:
+        """Take one follower from the symbol's feed; the last one ends it."""
+        feed = self._feeds[symbol]
+        feed.followers -= 1
+        if not feed.followers:
+            del self._feeds[symbol]
+
+    def _expect(self, feed: Feed) -> None:
+        time_us = feed.tape.time_at(feed.position)
+        if time_us is not None:
+            self.schedule.at(time_us + 1, partial(self._advance, feed))
+
+    def _advance(self, feed: Feed, now_us: int) -> None:
+        if self._feeds.get(feed.symbol) is feed:
+            self._publish(feed, now_us)
+            self._expect(feed)
+
+    def _publish(self, feed: Feed, now_us: int) -> None:
+        stop = feed.tape.position(now_us)
+        if stop > feed.position:
+            rows = feed.tape.read(feed.position, stop)
+            feed.position = stop
+            self.published(feed, rows, now_us)
+
+    # --- the port
+
+    async def start(self, port: int) -> None:
+        """Listen on loopback; port 0 takes a free one.
+
+        Raises:
+            PortUnavailable: the port is taken.
+        """
+        app = web.Application(middlewares=[self._pass])
+        for path, handler in self.routes().items():
+            app.router.add_get(path, handler)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise PortUnavailable(self.name, port, error.strerror or str(error)) from error
+        bound: int = self._runner.addresses[0][1]
+        self.origin = f"http://127.0.0.1:{bound}"
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Send what becomes visible, tick by tick, until `stopping` is set; then close every socket and the port."""
+        tick_s = min(_TICK_MAX_S, max(_TICK_MIN_S, _TICK_MAX_S / self.clock.speed))
+        while not stopping.is_set():
+            self.tick(self.clock.now_us())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), tick_s)
+        for connection in self.connections:
+            connection.close(1001, "going away")
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def tick(self, now_us: int) -> None:
+        """Do everything that is due by `now_us`."""
+        self.schedule.run(now_us)
+        self.flush(now_us)
+
+    def send(self, connection: Connection, frame: Frame, now_us: int) -> None:
+        """Send a frame by way of the outlet."""
+        for sent in self.outlet.frames(connection, frame):
+            connection.send(sent, now_us)
+
+    @web.middleware
+    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.counters.paths[request.path] += 1
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await handler(request)
+        refusal = await self.check(request)
+        if refusal is not None:
+            self.counters.refused += 1
+        return await self.outlet.answer(request, refusal or await handler(request))
+
+    async def serve_socket(self, request: web.Request) -> web.StreamResponse:
+        """Hold one client's socket until it is closed."""
+        socket = new_socket()
+        await socket.prepare(request)
+        connection = Connection(socket, self.counters, self.clock.now_us())
+        self.counters.sockets += 1
+        self.connections.add(connection)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writer = tasks.create_task(connection.write())
+                self.opened(connection, request)
+                async for message in socket:
+                    connection.heard()
+                    self.heard(connection, self.clock.now_us())
+                    if message.type is WSMsgType.TEXT:
+                        self.received(connection, message.data, self.clock.now_us())
+                    elif message.type is WSMsgType.PING:
+                        connection.pong(message.data)
+                writer.cancel()
+        finally:
+            self.connections.discard(connection)
+            self.left(connection)
+        return socket

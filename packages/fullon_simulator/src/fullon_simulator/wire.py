@@ -1,0 +1,44 @@
+"""Numbers and times as text, exact to the last decimal."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from fullon_simulator.clock import SECOND_US
+
+
+def decimal_text(units: int, digits: int, printed: int | None = None) -> str:
+    """Return `units` of the decimal `digits` as a plain number with `printed` (at least `digits`) decimals.
+
+    >>> decimal_text(27625, 8)
+    '0.00027625'
+    """
+    if printed is not None:
+        units *= 10 ** (printed - digits)
+        digits = printed
+    if not digits:
+        return str(units)
+    whole, fraction = divmod(units, 10**digits)
+    return f"{whole}.{fraction:0{digits}d}"
+
+
+def rounded(units: int, digits: int, kept: int) -> int:
+    """Return `units` of the decimal `digits` in units of the decimal `kept`, half up, widened where it is finer."""
+    if kept >= digits:
+        return units * 10 ** (kept - digits)
+    unit = 10 ** (digits - kept)
+    return (units + unit // 2) // unit
+
+
+def iso_us(time_us: int) -> str:
+    """Return a time as `2023-10-06T17:35:55.440295Z`."""
+    return f"{_iso_second(time_us // SECOND_US)}.{time_us % SECOND_US:06d}Z"
+
+
+def iso_ns(time_us: int) -> str:
+    """Return a time as `2023-10-04T16:25:00.000000000Z`."""
+    return f"{_iso_second(time_us // SECOND_US)}.{time_us % SECOND_US:06d}000Z"
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
