@@ -9,7 +9,8 @@ containers) the user is really changed; the ambient capability CAP_DAC_OVERRIDE 
 data directory and programs below a 0700 home, so that only the cluster itself has to be chowned and
 everything around it stays private.
 
-Exits with 125 and a sentence if it cannot become that user or DIRECTORY cannot be reached afterwards.
+Exits with 125 and a sentence if it cannot become that user or DIRECTORY cannot be reached afterwards, with
+126 if only the program of COMMAND cannot.
 It imports nothing of this package, so that it starts fast and works isolated.
 """
 
@@ -31,6 +32,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 NAMESPACE_ID = 1000
 
 EXIT_REFUSED = 125
+EXIT_PROGRAM_HIDDEN = 126
 
 
 def _check(result: int, what: str) -> None:
@@ -77,8 +79,10 @@ def main(arguments: list[str]) -> int:
         else:
             _, uid, gid = identity.split(":")
             change_user(int(uid), int(gid))
-        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(f"{directory} cannot be reached")
+        os.scandir(directory).close()
+        # Like PostgreSQL itself, access() goes by the user alone and disregards capabilities.
+        if not os.access(command[0], os.R_OK | os.X_OK):
+            return EXIT_PROGRAM_HIDDEN
         os.execv(command[0], command)  # noqa: S606 - the arguments are the launcher's own, no shell
     except OSError as error:
         sys.stderr.write(f"{identity}: {error}\n")

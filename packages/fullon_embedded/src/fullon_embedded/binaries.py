@@ -5,18 +5,23 @@ The packages' own Python layers are not used; see ``servers`` for why.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fullon_embedded.errors import BinariesMissing, VersionMismatch
 
 OLDEST_POSTGRES_MAJOR = 15
+
+# Where root keeps programs for a server that runs as another user; never needed with user namespaces.
+SHARED_PROGRAMS = Path("/var/lib/fullon/programs")
 
 _SYSTEM_POSTGRES = (
     "/usr/lib/postgresql/*/bin",
@@ -96,6 +101,33 @@ def find_psql() -> Path | None:
             return directory / "psql"
     found = shutil.which("psql")
     return Path(found) if found else None
+
+
+def copy_for_other_users(programs: PostgresPrograms, *, below: Path = SHARED_PROGRAMS) -> PostgresPrograms:
+    """Copy the programs of a wheel, as root, to where every user reaches them; a copy made before is reused.
+
+    Raises:
+        OSError: the place cannot be written, or the programs are the system's and not ours to copy.
+    """
+    install = programs.directory.parent
+    if not install.name.startswith("pginstall"):
+        raise PermissionError(f"{programs.postgres} cannot be reached by other users")
+    made = programs.postgres.stat()
+    key = hashlib.sha256(f"{install}:{made.st_mtime_ns}:{made.st_size}".encode()).hexdigest()[:16]
+    target = below / key
+    copied = replace(programs, directory=target / install.relative_to(install.parents[1]) / "bin")
+    if not target.exists():
+        below.mkdir(parents=True, exist_ok=True)
+        side = Path(tempfile.mkdtemp(dir=below))
+        package, libraries = install.parent, install.parents[1] / f"{install.parent.name}.libs"
+        # The programs find their libraries and share directory relative to themselves.
+        shutil.copytree(install, side / package.name / install.name, ignore=shutil.ignore_patterns("include"))
+        if libraries.is_dir():
+            shutil.copytree(libraries, side / libraries.name)
+        for directory in (below, side, side / package.name):
+            directory.chmod(0o755)
+        side.rename(target)
+    return copied
 
 
 def cluster_major(cluster: Path) -> int | None:

@@ -103,22 +103,28 @@ class Postgres:
             ServerFailed: it ended or is not ready within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
-        pid = self.pid()
-        if pid is not None and self._status() == "stopping":
-            # Somebody told it to stop from outside; it takes no connections any more.
-            processes.wait_until(lambda: self.pid() is None, timeout_s=timeout_s)
-            pid = self.pid()
-        log_start = self.log.stat().st_size if self.log.exists() else 0
-        if pid is None:
-            self._clear_leftovers()
-            programs = find_postgres(self.cluster)
-            identity = choose_identity(programs.postgres, self.data_dir, ways=self._root_ways)
-            if not (self.cluster / "PG_VERSION").exists():
-                self._initialise(programs, identity)
-            give(self.cluster, identity)
-            log_start = processes.rotated(self.log)
-            pid = processes.start_detached(self._command(programs, identity), log=self.log)
-        self._wait_until_ready(pid, log_start, timeout_s=max(0.0, deadline - time.monotonic()))
+        found = self.pid()
+        if found is not None and self._becomes_ready(found, timeout_s=timeout_s):
+            return
+        # None was there, or the one that was is ending (killed, or told to stop from outside).
+        self._clear_leftovers()
+        found_programs = find_postgres(self.cluster)
+        identity, programs = choose_identity(found_programs, self.data_dir, ways=self._root_ways)
+        if not (self.cluster / "PG_VERSION").exists():
+            self._initialise(programs, identity)
+        give(self.cluster, identity)
+        log_start = processes.rotated(self.log)
+        started = processes.start_detached(self._command(programs, identity), log=self.log)
+        if not self._becomes_ready(started, timeout_s=max(0.0, deadline - time.monotonic())):
+            what = (
+                "is not ready in time"
+                if processes.is_alive(started, self.cluster)
+                else "ended while starting"
+            )
+            reason = processes.last_lines(self.log, since=log_start)
+            raise ServerFailed(
+                f"PostgreSQL in {self.cluster} {what}: {reason} (log: {self.log})", log=self.log
+            )
 
     def stop(self) -> None:
         """Stop the server; connected clients are cut off. Nothing happens if none runs.
@@ -220,15 +226,13 @@ class Postgres:
         lines = self._pid_file()
         return lines[7].strip() if len(lines) > 7 else ""
 
-    def _wait_until_ready(self, pid: int, log_start: int, *, timeout_s: float) -> None:
-        def settled() -> bool:
-            return (self.pid() == pid and self._status() == "ready") or not processes.is_alive(
-                pid, self.cluster
-            )
+    def _becomes_ready(self, pid: int, *, timeout_s: float) -> bool:
+        """Wait until the server `pid` takes connections; False if it ends, or is not ready in time."""
 
-        in_time = processes.wait_until(settled, timeout_s=timeout_s)
-        if self.pid() == pid and self._status() == "ready":
-            return
-        reason = processes.last_lines(self.log, since=log_start)
-        what = f"did not become ready within {timeout_s:.0f} s" if not in_time else "ended while starting"
-        raise ServerFailed(f"PostgreSQL in {self.cluster} {what}: {reason} (log: {self.log})", log=self.log)
+        def is_ready() -> bool:
+            return self.pid() == pid and self._status() == "ready" and processes.accepts(self.socket)
+
+        processes.wait_until(
+            lambda: is_ready() or not processes.is_alive(pid, self.cluster), timeout_s=timeout_s
+        )
+        return is_ready()

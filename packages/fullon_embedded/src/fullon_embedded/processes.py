@@ -48,13 +48,18 @@ def is_alive(pid: int, directory: Path) -> bool:
     A process id is reused after a reboot or a wrap-around, and a killed server whose parent does not reap
     stays visible as a zombie; neither is a running server.
     """
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
+    # For an instant, while it executes its program or is being torn down, a process has no command line.
+    for _ in range(20):
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            if command := process.cmdline():
+                return str(directory) in command
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             return False
-        return str(directory) in process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-        return False
+        time.sleep(POLL_S / 2)
+    return False
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
@@ -123,7 +128,7 @@ def last_lines(log: Path, *, since: int, count: int = 3) -> str:
             lines = file.read(64 * 1024).decode("utf-8", "replace").splitlines()
     except OSError as error:
         return f"no log: {error}"
-    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror"))]
+    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "rror", "LOG:"))]
     return " / ".join(line.strip() for line in (telling or lines)[-count:]) or "nothing was logged"
 
 

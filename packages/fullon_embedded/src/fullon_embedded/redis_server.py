@@ -47,23 +47,30 @@ class Redis:
             ServerFailed: it ended or does not answer within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
-        pid = self.pid()
-        log_start = self.log.stat().st_size if self.log.exists() else 0
-        if pid is None:
-            processes.end_leftovers(self.directory)
-            if processes.accepts(self.socket):
-                raise DataDirectoryBusy(
-                    f"Another Redis, outside this container, runs on {self.directory}: stop it there, or "
-                    "choose another FULLON_DATA_DIR.",
-                    path=self.directory,
-                )
-            self.directory.mkdir(mode=0o700, exist_ok=True)
-            self.socket.unlink(missing_ok=True)
-            log_start = processes.rotated(self.log)
-            pid = processes.start_detached(self._command(), log=self.log)
-            # Written here, not by the server: it must name the process even if we are killed right now.
-            self._pid_path.write_text(f"{pid}\n")
-        self._wait_until_ready(pid, log_start, timeout_s=max(0.0, deadline - time.monotonic()))
+        found = self.pid()
+        if found is not None and self._becomes_ready(found, timeout_s=timeout_s):
+            return
+        processes.end_leftovers(self.directory)
+        if processes.accepts(self.socket):
+            raise DataDirectoryBusy(
+                f"Another Redis, outside this container, runs on {self.directory}: stop it there, or choose "
+                "another FULLON_DATA_DIR.",
+                path=self.directory,
+            )
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+        log_start = processes.rotated(self.log)
+        started = processes.start_detached(self._command(), log=self.log)
+        # Written here, not by the server: it must name the process even if we are killed right now.
+        self._pid_path.write_text(f"{started}\n")
+        if not self._becomes_ready(started, timeout_s=max(0.0, deadline - time.monotonic())):
+            what = (
+                "is not ready in time"
+                if processes.is_alive(started, self.directory)
+                else "ended while starting"
+            )
+            reason = processes.last_lines(self.log, since=log_start)
+            raise ServerFailed(f"Redis in {self.directory} {what}: {reason} (log: {self.log})", log=self.log)
 
     def stop(self) -> None:
         """Stop the server. Nothing happens if none runs.
@@ -100,15 +107,12 @@ class Redis:
             *(part for name, value in settings.items() for part in (f"--{name}", value)),
         ]
 
-    def _wait_until_ready(self, pid: int, log_start: int, *, timeout_s: float) -> None:
-        in_time = processes.wait_until(
+    def _becomes_ready(self, pid: int, *, timeout_s: float) -> bool:
+        """Wait until the server `pid` answers; False if it ends, or does not answer in time."""
+        processes.wait_until(
             lambda: self._answers() or not processes.is_alive(pid, self.directory), timeout_s=timeout_s
         )
-        if in_time and processes.is_alive(pid, self.directory):
-            return
-        reason = processes.last_lines(self.log, since=log_start)
-        what = "ended while starting" if in_time else f"did not answer within {timeout_s:.0f} s"
-        raise ServerFailed(f"Redis in {self.directory} {what}: {reason} (log: {self.log})", log=self.log)
+        return processes.is_alive(pid, self.directory) and self._answers()
 
     def _answers(self) -> bool:
         """True once PING is answered by PONG; while it reads its file it answers LOADING."""

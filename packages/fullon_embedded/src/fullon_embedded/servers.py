@@ -220,8 +220,15 @@ class EmbeddedServers:
         sockets = self._sockets()
         with contextlib.ExitStack() as stops:
             # Both, whatever this user had asked for, and the second even if the first fails.
+            stops.callback(self._remove_outside_directory, sockets)
             stops.callback(Redis(self.data_dir, sockets).stop)
             stops.callback(Postgres(self.data_dir, sockets).stop)
+
+    def _remove_outside_directory(self, sockets: Path) -> None:
+        """Leave nothing of ours in /tmp; a directory that is not empty stays."""
+        if sockets.parent != self.data_dir:
+            with contextlib.suppress(OSError):
+                sockets.rmdir()
 
     def _leave(self) -> None:
         """Give up the client's lock, stopping the servers if nobody else holds one. Needs the start lock."""

@@ -1,0 +1,108 @@
+"""Fixtures of the embedded servers' own tests: fresh data directories, and clients in other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from fullon_embedded import EmbeddedServers
+
+_CLIENT = """
+import json, sys
+from pathlib import Path
+from fullon_embedded import start_servers
+
+with start_servers(Path(sys.argv[1]), durable=False) as servers:
+    print(json.dumps(servers.pids()), flush=True)
+    sys.stdin.read()
+"""
+
+
+class Client:
+    """A process that uses the servers until `leave` or `kill`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _CLIENT, str(data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def pids(self) -> dict[str, int]:
+        """Wait until the servers run; return their process ids."""
+        assert self.process.stdout is not None
+        pids: dict[str, int] = json.loads(self.process.stdout.readline())
+        return pids
+
+    def leave(self) -> None:
+        self.process.communicate(timeout=30)
+        assert self.process.returncode == 0
+
+    def kill(self) -> None:
+        """Kill the process if it is still there; harmless otherwise."""
+        self.process.kill()
+        if self.process.returncode is None:
+            self.process.communicate(timeout=30)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def kill_servers() -> Callable[[EmbeddedServers], None]:
+    """Kill the servers with -9 and wait until they are dead: the signal is only the beginning of that."""
+
+    def kill(servers: EmbeddedServers) -> None:
+        pids = [pid for pid in servers.pids().values() if pid is not None]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+            time.sleep(0.001)
+
+    return kill
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Give a data directory that does not exist yet; whatever runs on it afterwards is stopped."""
+    top = Path(tempfile.mkdtemp(prefix="fullon-embedded-"))
+    yield top / "data"
+    EmbeddedServers(top / "data").stop()
+    shutil.rmtree(top)
+
+
+@pytest.fixture
+def join(data_dir: Path) -> Iterator[Callable[[], Client]]:
+    """Start a client process; those still there at the end are killed."""
+    clients: list[Client] = []
+
+    def start() -> Client:
+        clients.append(Client(data_dir))
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        client.kill()
+
+
+@pytest.fixture
+def connect() -> Callable[[EmbeddedServers], object]:
+    """Open a connection to the servers' PostgreSQL."""
+
+    async def open_connection(servers: EmbeddedServers) -> asyncpg.Connection:
+        address = servers.environment()
+        return await asyncpg.connect(
+            host=address["DB_HOST"], user=address["DB_USER"], database="postgres", timeout=20
+        )
+
+    return open_connection
