@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 from fullon_exchange.clock import floor_minute_us
 from fullon_ohlcv.store import TimeseriesStore
-from fullon_simulator import SimulatedMarket
-
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.history import DAY_US
+from fullon_simulator import SimulatedMarket
 
 EXAMPLES_MAX = 10
 
@@ -72,21 +71,22 @@ async def audit(
     found = Audit()
     for one in sorted(wanted):
         start = start_us or floor_minute_us(end_us - one.backtest_days * DAY_US)
-        await _audit_symbol(found, store, market, one, start, end_us)
+        await _audit_symbol(found, store, market, one, (start, end_us))
     return found
 
 
 async def _audit_symbol(
-    found: Audit, store: TimeseriesStore, market: SimulatedMarket, one: WantedSymbol, start_us: int, end_us: int
+    found: Audit, store: TimeseriesStore, market: SimulatedMarket, one: WantedSymbol, interval: Interval
 ) -> None:
+    start_us, end_us = interval
     truth = market.truth(one.exchange, one.symbol)
     found.symbols += 1
     candle_series = await store.series(one.exchange, one.symbol, "candles1m")
     true_candles = {candle.timestamp_us: tuple(candle) for candle in truth.candles(start_us, end_us)}
-    stored = {row[0]: tuple(row) for row in await store.read_candles(candle_series, (start_us, end_us))}
+    stored = {row[0]: tuple(row) for row in await store.read_candles(candle_series, interval)}
     found.candles += len(stored)
     _compare(found, f"{one} candle", stored, true_candles)
-    for minute in await store.classify(candle_series, (start_us, end_us)):
+    for minute in await store.classify(candle_series, interval):
         found.minutes[minute.state] += 1
         expected = "traded" if minute.timestamp_us in true_candles else "verified_empty"
         if minute.timestamp_us < floor_minute_us(truth.listed_at_us):
@@ -94,7 +94,7 @@ async def _audit_symbol(
         if minute.state not in (expected, "unknown"):
             found.note("misclassified", f"{one} minute {minute.timestamp_us} is {minute.state}, not {expected}")
     trade_series = await store.series(one.exchange, one.symbol, "trades")
-    stored_trades = {row[5]: tuple(row) for row in await store.read_trades(trade_series, (start_us, end_us))}
+    stored_trades = {row[5]: tuple(row) for row in await store.read_trades(trade_series, interval)}
     if stored_trades:
         found.trades += len(stored_trades)
         true_trades = {trade.trade_id: tuple(trade) for trade in truth.trades(start_us, end_us)}

@@ -18,11 +18,6 @@ from fullon_embedded import EmbeddedError, start_servers
 from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
-from fullon_orm import init_db
-from fullon_orm.errors import DatabaseUnavailable, OrmError
-from fullon_orm.models import Symbol
-from fullon_orm.notifications import listen
-
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
 from fullon_ohlcv_service.errors import ServiceError
@@ -35,6 +30,10 @@ from fullon_ohlcv_service.table import show_table
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
 from fullon_ohlcv_service.trade.historic_collector import HistoricTradeCollector
 from fullon_ohlcv_service.trade.live_collector import LiveTradeCollector
+from fullon_orm import init_db
+from fullon_orm.errors import DatabaseUnavailable, OrmError
+from fullon_orm.models import Symbol
+from fullon_orm.notifications import listen
 
 TABLE_REFRESH_S = 1.0
 DEBOUNCE_S = 0.2
@@ -143,9 +142,7 @@ class OhlcvServiceDaemon:
 
         live_trades = LiveTradeCollector(runtime=runtime)
         live_candles = LiveOHLCVCollector(runtime=runtime, on_gap=wake_history)
-        batcher = GlobalTradeBatcher(
-            runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs
-        )
+        batcher = GlobalTradeBatcher(runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs)
         collectors: list[Any] = []
         collectors += [live_candles, live_trades] if config.enable_streaming else []
         collectors += historic if config.enable_historical else []
@@ -183,9 +180,7 @@ class OhlcvServiceDaemon:
             wanted = self._only or (await load_wanted_symbols(config) | self._added)
             if wanted != running:
                 before = running or set()
-                _log.info(
-                    "collecting symbols", now=len(wanted), new=len(wanted - before), gone=len(before - wanted)
-                )
+                _log.info("collecting symbols", now=len(wanted), new=len(wanted - before), gone=len(before - wanted))
                 if not wanted:
                     _log.warning("no symbols in the database yet; waiting for some")
                 await apply(wanted)
@@ -295,12 +290,12 @@ async def serve(console: Console | None = None, *, duration_s: float | None = No
         _log.warning("stopped at once; what was not written is a gap for history to fill")
 
 
-def missing_servers() -> dict[str, bool]:
-    """Return which servers the environment does not name, as arguments of `start_servers`."""
-    return {
-        "postgres": not os.environ.get("DB_HOST"),
-        "redis": not (os.environ.get("REDIS_HOST") or os.environ.get("CACHE_HOST")),
-    }
+def missing_servers() -> set[str]:
+    """Return which of `postgres` and `redis` the environment does not name."""
+    missing = set() if os.environ.get("DB_HOST") else {"postgres"}
+    if not (os.environ.get("REDIS_HOST") or os.environ.get("CACHE_HOST")):
+        missing.add("redis")
+    return missing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -323,9 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OhlcvServiceConfig.from_env()
         with ExitStack() as stack:
             console = take_terminal()
-            missing = missing_servers()
-            if any(missing.values()):
-                servers = stack.enter_context(start_servers(**missing))
+            if missing := missing_servers():
+                servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
                 os.environ.update(servers.environment())
             run(serve(console, duration_s=options.duration))
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:

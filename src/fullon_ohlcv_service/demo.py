@@ -14,16 +14,15 @@ from fullon_embedded import EmbeddedError, start_servers
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.store import TimeseriesStore
-from fullon_orm import DatabaseContext, init_db
-from fullon_orm.errors import OrmError
-from fullon_orm.models import Exchange, Symbol, User
-from fullon_simulator import SimulatedMarket, SymbolSpec
-
 from fullon_ohlcv_service.audit import audit
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import run, serve, take_terminal
 from fullon_ohlcv_service.errors import ConfigurationError, ServiceError
+from fullon_orm import DatabaseContext, init_db
+from fullon_orm.errors import OrmError
+from fullon_orm.models import Exchange, Symbol, User
+from fullon_simulator import SimulatedMarket
 
 SEED = 7
 SYMBOLS_PER_VENUE = 6
@@ -49,21 +48,15 @@ async def seed_database(market: SimulatedMarket, *, backtest_days: int = BACKTES
                     Exchange(uid=user_id, cat_ex_id=cat_ex_id, name=venue, active=True)
                 )
             known = {symbol.symbol for symbol in await db.symbols.get_by_exchange_id(cat_ex_id)}
-            for spec in market.symbols(venue):
-                if spec.symbol not in known:
-                    await db.symbols.add_symbol(_symbol(spec, cat_ex_id, backtest_days))
+            for symbol in market.symbols(venue):
+                if symbol not in known:
+                    await db.symbols.add_symbol(_symbol(symbol, cat_ex_id, backtest_days))
         await db.commit()
 
 
-def _symbol(spec: SymbolSpec, cat_ex_id: int, backtest_days: int) -> Symbol:
-    return Symbol(
-        symbol=spec.symbol,
-        cat_ex_id=cat_ex_id,
-        updateframe="1m",
-        backtest=backtest_days,
-        base=spec.base,
-        quote=spec.quote,
-    )
+def _symbol(name: str, cat_ex_id: int, backtest_days: int) -> Symbol:
+    base, _, quote = name.partition("/")
+    return Symbol(symbol=name, cat_ex_id=cat_ex_id, updateframe="1m", backtest=backtest_days, base=base, quote=quote)
 
 
 async def demonstrate(console: Console | None, duration_s: float | None) -> None:

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 from fullon_exchange.clock import MINUTE_US, ceil_minute_us, floor_minute_us
 from fullon_exchange.records import Interval
 
-
 Row = TypeVar("Row")
 
 

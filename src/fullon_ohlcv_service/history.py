@@ -15,12 +15,11 @@ from fullon_exchange.interface import Exchange, Urgency
 from fullon_exchange.records import Channel, Page
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.store import Interval, Series, WriteResult
-from fullon_orm.models import Symbol
-
+from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
+from fullon_orm.models import Symbol
 
 DAY_US = 86_400_000_000
 CONCURRENT_SERIES_MAX = 32
@@ -171,9 +170,7 @@ class HistoricCollector(ABC):
                     if series not in running and self._attempt(series).not_before_s <= now_s
                 ]
                 for series in due[: CONCURRENT_SERIES_MAX - len(running)]:
-                    running[series] = group.create_task(
-                        self._fill_and_report(exchange, series, gaps[series], wake)
-                    )
+                    running[series] = group.create_task(self._fill_and_report(exchange, series, gaps[series], wake))
                 await self._wait(wake, gaps.keys() - running.keys(), now_s)
 
     async def _wait(self, wake: asyncio.Event, resting: Iterable[Series], now_s: float) -> None:
@@ -222,9 +219,7 @@ class HistoricCollector(ABC):
             raise
         except UnknownSymbol as error:
             if self._rt.board.set_problem(series.exchange, series.symbol, str(error)):
-                self._log.error(
-                    "unknown symbol", exchange=series.exchange, symbol=series.symbol, why=str(error)
-                )
+                self._log.error("unknown symbol", exchange=series.exchange, symbol=series.symbol, why=str(error))
             attempt.not_before_s = loop.time() + RETRY_MAX_S
         except ExchangeError as error:
             self._rest(attempt, loop.time(), getattr(error, "retry_after_s", None))
@@ -246,9 +241,7 @@ class HistoricCollector(ABC):
     def _attempt(self, series: Series) -> _Attempts:
         return self._attempts.setdefault(series, _Attempts())
 
-    async def _fill(
-        self, exchange: Exchange, series: Series, gaps: Sequence[Interval]
-    ) -> tuple[int, int]:
+    async def _fill(self, exchange: Exchange, series: Series, gaps: Sequence[Interval]) -> tuple[int, int]:
         """Store the pages of `gaps`; return the rows stored and the microseconds of range settled."""
         rt = self._rt
         rows = settled_us = 0
@@ -291,16 +284,15 @@ class HistoricCollector(ABC):
         """A row that is refused twice is what the exchange serves: its minute is unavailable, and said so."""
         attempt = self._attempt(series)
         for row, reason in result.rejected:
-            timestamp_us = row[0]
-            self._log.warning(
-                "row refused", exchange=series.exchange, symbol=series.symbol, row=row, why=reason
-            )
-            if not isinstance(timestamp_us, int):
+            self._log.warning("row refused", exchange=series.exchange, symbol=series.symbol, row=row, why=reason)
+            if not (isinstance(row, tuple) and isinstance(row[0], int)):
                 continue
-            minute_us = floor_minute_us(timestamp_us)
+            minute_us = floor_minute_us(row[0])
             attempt.rejected[minute_us] = attempt.rejected.get(minute_us, 0) + 1
             if attempt.rejected[minute_us] > 1:
                 await self._rt.store.mark_unavailable(
-                    series, (minute_us, minute_us + MINUTE_US), f"the exchange serves an unusable row: {reason}"
+                    series,
+                    (minute_us, minute_us + MINUTE_US),
+                    f"the exchange serves an unusable row: {reason}",
                 )
                 del attempt.rejected[minute_us]

@@ -10,11 +10,10 @@ from typing import ClassVar, Protocol
 from fullon_exchange.interface import Exchange, Listing, LiveSession
 from fullon_exchange.records import Channel, Event, Rejected
 from fullon_log import get_component_logger
-from fullon_orm.models import Symbol
-
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
+from fullon_orm.models import Symbol
 
 
 class Sink(Protocol):

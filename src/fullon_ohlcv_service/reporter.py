@@ -10,8 +10,7 @@ from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import floor_minute_us
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.store import Interval, Series
-
+from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.history import DAY_US
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.status import Phase, SymbolStatus
@@ -166,6 +165,3 @@ def _message(line: SymbolStatus) -> str:
     if line.covered_ratio is None:
         return line.phase.value
     return f"{line.phase.value}, {100 * line.covered_ratio:.2f}% covered"
-
-
-

@@ -10,8 +10,8 @@ from fullon_cache import ProcessCache, TradesCache
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.interface import Exchange
-from fullon_ohlcv.store import Interval, Series, TimeseriesStore
-
+from fullon_ohlcv.records import Interval, Series
+from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.status import StatusBoard
 
@@ -95,11 +95,9 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
     config = config or OhlcvServiceConfig.from_env()
     clock = Clock.from_env()
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode))
+        store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us))
         trades_cache = await stack.enter_async_context(TradesCache())
         process_cache = await stack.enter_async_context(ProcessCache())
         exchanges = Exchanges(clock, config.historical_limit)
         stack.push_async_callback(exchanges.close)
-        yield Runtime(
-            config, clock, store, trades_cache, process_cache, exchanges, Claims(), StatusBoard(clock)
-        )
+        yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), StatusBoard(clock))

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fullon_exchange.clock import Clock, floor_minute_us
-from fullon_ohlcv.store import CoverageSummary
-
+from fullon_ohlcv.records import CoverageSummary
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 
 RATE_WINDOW_S = 20.0

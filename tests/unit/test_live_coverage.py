@@ -47,9 +47,7 @@ def candle(
     symbol: str = SYMBOL,
 ) -> Candles:
     first_id, last_id = ids or (None, None)
-    one = Candle(
-        symbol, "1m", minute(number), 1.0, 2.0, 0.5, close, 4.0, trades, closed, first_id, last_id
-    )
+    one = Candle(symbol, "1m", minute(number), 1.0, 2.0, 0.5, close, 4.0, trades, closed, first_id, last_id)
     return Candles("a", [one], 0)
 
 
@@ -126,7 +124,9 @@ class TestTradeTracker:
         assert tracker.take() == {}
         assert tracker.claims == {SYMBOL: None}
 
-    def test_a_new_connection_takes_over_without_a_gap_when_it_was_ready_before_the_old_one_left(self) -> None:
+    def test_a_new_connection_takes_over_without_a_gap_when_it_was_ready_before_the_old_one_left(
+        self,
+    ) -> None:
         batch = track(
             subscribed(0),
             Watermark("a", minute(2)),
@@ -148,9 +148,7 @@ class TestTradeTracker:
             max_size=60,
         )
     )
-    def test_a_covered_minute_holds_every_trade_the_venue_made_in_it(
-        self, steps: list[tuple[str, int]]
-    ) -> None:
+    def test_a_covered_minute_holds_every_trade_the_venue_made_in_it(self, steps: list[tuple[str, int]]) -> None:
         """Whatever is lost, dropped or flushed when, coverage never claims a minute with a missing trade,
         once the next trade of the symbol has shown the loss."""
         tracker = TradeTracker(ids_sequential=True)
@@ -212,15 +210,16 @@ class TestCandleBuilder:
 
     def test_the_closed_candle_is_stored_once_with_its_minute(self) -> None:
         batch = build(
-            subscribed(0), candle(0, closed=False), candle(0, closed=True, close=7.0), Watermark("a", minute(1.5))
+            subscribed(0),
+            candle(0, closed=False),
+            candle(0, closed=True, close=7.0),
+            Watermark("a", minute(1.5)),
         )
         assert [row[4] for row in batch.rows] == [7.0]
         assert minutes_of(batch.covered) == {minute(0)}
 
     def test_a_minute_that_never_closed_is_left_to_history(self) -> None:
-        batch = build(
-            subscribed(0), candle(0, closed=False), candle(1, closed=True), Watermark("a", minute(2.5))
-        )
+        batch = build(subscribed(0), candle(0, closed=False), candle(1, closed=True), Watermark("a", minute(2.5)))
         assert minutes_of(batch.covered) == {minute(1)}
 
     def test_a_minute_without_any_update_is_empty_once_the_watermark_has_passed_it(self) -> None:

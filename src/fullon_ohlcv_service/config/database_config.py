@@ -4,10 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_orm import DatabaseContext
 from fullon_orm.models import Symbol
-
-from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 
 
 @dataclass(frozen=True, order=True)

@@ -37,10 +37,16 @@ class OhlcvServiceConfig(BaseSettings):
         description="Seconds between two looks at the database for symbols and at the ledger for gaps.",
     )
     health_interval: float = Field(
-        default=30, gt=0, le=30, description="Seconds between two heartbeats of the status records, 30 at most."
+        default=30,
+        gt=0,
+        le=30,
+        description="Seconds between two heartbeats of the status records, 30 at most.",
     )
     historical_limit: int = Field(
-        default=1000, ge=1, le=5000, description="Rows asked for per REST page, where the venue allows as many."
+        default=1000,
+        ge=1,
+        le=5000,
+        description="Rows asked for per REST page, where the venue allows as many.",
     )
     enable_streaming: bool = Field(default=True, description="Collect live data over WebSocket.")
     enable_historical: bool = Field(default=True, description="Back-fill and repair over REST.")
@@ -90,9 +96,7 @@ def load_env_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"cannot read {path}: {error}; make it a readable UTF-8 file or remove it"
-        ) from error
+        raise ConfigurationError(f"cannot read {path}: {error}; make it a readable UTF-8 file or remove it") from error
     for binding in parse_stream(StringIO(text)):
         if binding.error:
             raise ConfigurationError(

@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 from fullon_exchange.interface import Exchange, Urgency
 from fullon_exchange.records import Channel, Page
-from fullon_ohlcv.store import CandleWrite, Interval, Series, WriteResult
-
+from fullon_ohlcv.records import CandleWrite, Interval, Series, WriteResult
 from fullon_ohlcv_service.history import HistoricCollector
 
 
@@ -20,16 +19,13 @@ class HistoricOHLCVCollector(HistoricCollector):
         """Serve venues whose own candles are stored."""
         return not exchange.traits.candles_from_trades
 
-    def _pages(
-        self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency
-    ) -> AsyncIterator[Page[Any]]:
+    def _pages(self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency) -> AsyncIterator[Page[Any]]:
         return exchange.fetch_candles(symbol, "1m", *interval, urgency=urgency)
 
     async def _write(
         self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
     ) -> WriteResult:
         rows = [
-            (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades)
-            for one in page.records
+            (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades) for one in page.records
         ]
         return await self._rt.store.write_candles([CandleWrite(series, rows, covered, page.unavailable)])

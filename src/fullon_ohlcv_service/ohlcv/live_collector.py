@@ -9,12 +9,11 @@ from fullon_exchange.interface import Exchange
 from fullon_exchange.records import Channel, Event
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.store import CandleWrite
-from fullon_orm.models import Symbol
-
+from fullon_ohlcv.records import CandleWrite
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch, CandleBuilder
 from fullon_ohlcv_service.runtime import Runtime
+from fullon_orm.models import Symbol
 
 CLOSING_GRACE_S = 3.0
 """How long after a minute's end its closed candle may arrive before the minute is decided without it."""
@@ -117,9 +116,7 @@ class CandleSink:
         if left_to_history:
             self._on_gap(self._exchange)
 
-    def _put_back(
-        self, batches: dict[str, CandleBatch], rows: int, claims: dict[str, int | None]
-    ) -> None:
+    def _put_back(self, batches: dict[str, CandleBatch], rows: int, claims: dict[str, int | None]) -> None:
         """Keep what could not be stored, before what has arrived since."""
         for symbol, later in self._pending.items():
             batches.setdefault(symbol, CandleBatch()).extend(later)

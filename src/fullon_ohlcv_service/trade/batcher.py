@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import ClassVar, TypeVar
 
 from fullon_cache import CacheError
@@ -11,14 +12,13 @@ from fullon_cache.trades_cache import Frame
 from fullon_exchange.interface import Exchange
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.store import Series, TradeWrite
-from fullon_orm.models import Symbol
-
+from fullon_ohlcv.records import Series, TradeWrite
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_ohlcv_service.trade.frames import decode_entry
 from fullon_ohlcv_service.trade.trade_tracker import TradeBatch, TradeTracker
+from fullon_orm.models import Symbol
 
 READ_FRAMES_MAX = 500
 GATHER_S = 0.1
@@ -169,9 +169,7 @@ class GlobalTradeBatcher:
             self._feed(tracker, frame)
         await self._flush(exchange, tracker)
         entry_ids = [frame.entry_id for frame in frames]
-        await self._persist(
-            "acknowledging trades", lambda: self._rt.trades_cache.ack_frames(exchange, entry_ids)
-        )
+        await self._persist("acknowledging trades", lambda: self._rt.trades_cache.ack_frames(exchange, entry_ids))
 
     def _feed(self, tracker: TradeTracker, frame: Frame) -> None:
         try:
@@ -222,16 +220,14 @@ class GlobalTradeBatcher:
     async def _write_of(self, exchange: Exchange, symbol: str, batch: TradeBatch) -> TradeWrite:
         series = await self._series(exchange.name, symbol, "trades")
         for interval in batch.suspect:
-            await self._persist("storing trades", lambda one=interval: self._rt.store.uncover(series, one))
+            await self._persist("storing trades", partial(self._rt.store.uncover, series, interval))
         candles: Series | None = None
         if exchange.traits.candles_from_trades:
             candles = await self._series(exchange.name, symbol, "candles1m")
         return TradeWrite(series, batch.rows, batch.covered, candles=candles)
 
     async def _series(self, exchange: str, symbol: str, channel: str) -> Series:
-        return await self._persist(
-            "storing trades", lambda: self._rt.store.series(exchange, symbol, channel)
-        )
+        return await self._persist("storing trades", lambda: self._rt.store.series(exchange, symbol, channel))
 
     async def _tracker(self, name: str) -> TradeTracker:
         tracker = self._trackers.get(name)

@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 from fullon_exchange.interface import Exchange, Urgency
 from fullon_exchange.records import Channel, Page
-from fullon_ohlcv.store import Interval, Series, TradeWrite, WriteResult
-
+from fullon_ohlcv.records import Interval, Series, TradeWrite, WriteResult
 from fullon_ohlcv_service.history import HistoricCollector
 
 
@@ -21,17 +20,14 @@ class HistoricTradeCollector(HistoricCollector):
         wanted = exchange.traits.candles_from_trades or self._rt.config.collect_trades == "all"
         return wanted and exchange.traits.trade_history
 
-    def _pages(
-        self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency
-    ) -> AsyncIterator[Page[Any]]:
+    def _pages(self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency) -> AsyncIterator[Page[Any]]:
         return exchange.fetch_trades(symbol, *interval, urgency=urgency)
 
     async def _write(
         self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
     ) -> WriteResult:
         rows = [
-            (one.timestamp_us, one.price, one.volume, one.side, one.order_type, one.trade_id)
-            for one in page.records
+            (one.timestamp_us, one.price, one.volume, one.side, one.order_type, one.trade_id) for one in page.records
         ]
         candles = None
         if exchange.traits.candles_from_trades:

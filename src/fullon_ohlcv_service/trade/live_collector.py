@@ -9,12 +9,11 @@ from fullon_cache import CacheError
 from fullon_exchange.interface import Exchange
 from fullon_exchange.records import Channel, Disconnected, Event, Subscribed, Trades, Unsubscribed
 from fullon_log import get_component_logger
-from fullon_orm.models import Symbol
-
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
 from fullon_ohlcv_service.trade.frames import StreamEntry, encode_entry
+from fullon_orm.models import Symbol
 
 PENDING_TRADES_MAX = 200_000
 """Trades that wait in memory while Redis is away; beyond it all are given up and their minutes stay gaps."""
@@ -73,7 +72,10 @@ class TradeSink:
                 delay_s = min(5.0, max(0.25, delay_s * 2))
             else:
                 if self._away:
-    XX
+                    self._log.info("redis back, trades handed over", exchange=self._exchange)
+                    self._away = False
+                    # Redis may have come back without what it held: what follows is a new run.
+                    self.restart_runs("redis was away")
                 delay_s = GATHER_S
 
     async def drain(self) -> None:

@@ -17,10 +17,8 @@ from fullon_exchange.records import (
     Unsubscribed,
     Watermark,
 )
-from fullon_ohlcv.store import TradeRow
-
+from fullon_ohlcv.records import TradeRow
 from fullon_ohlcv_service.frontier import Frontier, SeriesBatch
-
 
 TradeBatch = SeriesBatch[TradeRow]
 

@@ -7,10 +7,9 @@ from fullon_exchange.errors import ExchangeError
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.repositories.ohlcv import CandleRepository
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_orm import DatabaseContext
 from fullon_orm.models import Symbol
-
-from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 
 _log = get_component_logger("fullon.ohlcv.config")
 
