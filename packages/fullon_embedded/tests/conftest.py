@@ -101,8 +101,6 @@ def connect() -> Callable[[EmbeddedServers], object]:
 
     async def open_connection(servers: EmbeddedServers) -> asyncpg.Connection:
         address = servers.environment()
-        return await asyncpg.connect(
-            host=address["DB_HOST"], user=address["DB_USER"], database="postgres", timeout=20
-        )
+        return await asyncpg.connect(host=address["DB_HOST"], user=address["DB_USER"], database="postgres", timeout=20)
 
     return open_connection

@@ -30,9 +30,11 @@ def test_status_tells_running_from_not_running(data_dir: Path) -> None:
         assert "in use          yes" in finished.stdout
 
 
-def test_env_can_be_evaluated_by_a_shell(data_dir: Path) -> None:
+def test_env_starts_the_servers_and_can_be_evaluated_by_a_shell(data_dir: Path) -> None:
     odd = data_dir / "it's mine"
     finished = run(odd, "env")
+    assert run(odd, "status").returncode == 0
+    assert run(odd, "stop").returncode == 0
     evaluated = subprocess.run(
         ["/bin/sh", "-c", f'{finished.stdout}\nprintf "%s" "$DB_HOST"'],
         capture_output=True,

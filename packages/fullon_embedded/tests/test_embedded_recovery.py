@@ -51,9 +51,7 @@ async def test_a_busy_orphan_of_a_killed_postmaster_is_ended_before_the_next_sta
         connection = await connect(servers)
         backend = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()"))
         # Computing, it does not look up and notice that its postmaster is gone.
-        query = asyncio.ensure_future(
-            connection.fetchval("SELECT count(*) FROM generate_series(1, 10000000000)")
-        )
+        query = asyncio.ensure_future(connection.fetchval("SELECT count(*) FROM generate_series(1, 10000000000)"))
         while (await asyncio.to_thread(backend.cpu_times)).user < 0.1:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(kill_servers, servers)
@@ -92,9 +90,7 @@ def test_another_major_version_is_refused_by_name(data_dir: Path) -> None:
     with start_servers(data_dir, redis=False, durable=False):
         pass
     (data_dir / "postgres" / "PG_VERSION").write_text("99\n")
-    with pytest.raises(
-        VersionMismatch, match=r"was made by PostgreSQL 99, but this machine has .*18"
-    ) as caught:
+    with pytest.raises(VersionMismatch, match=r"was made by PostgreSQL 99, but this machine has .*18") as caught:
         start_servers(data_dir, redis=False).start()
     assert caught.value.found == 99
     assert not caught.value.retryable

@@ -82,9 +82,7 @@ def test_servers_survive_a_killed_client_and_the_next_takes_them_over(data_dir: 
     assert running(data_dir) == [False, False]
 
 
-def test_a_client_killed_during_the_very_first_start_leaves_nothing_that_hinders(
-    data_dir: Path, join
-) -> None:
+def test_a_client_killed_during_the_very_first_start_leaves_nothing_that_hinders(data_dir: Path, join) -> None:
     hasty = join()
     # initdb has begun as soon as its side directory shows.
     while not list(data_dir.glob("postgres.initdb-*")):

@@ -30,12 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data-dir", type=Path, default=None, help="default: FULLON_DATA_DIR, else ~/.local/share/fullon"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="env|psql|status|stop")
-    commands.add_parser("env", help='print the variables: eval "$(python -m fullon_embedded env)"')
+    commands.add_parser("env", help='start the servers and print how: eval "$(python -m fullon_embedded env)"')
     commands.add_parser("status", help="say what runs; exit code 3 if something does not")
     commands.add_parser("stop", help="stop servers that a killed program left running")
-    commands.add_parser(
-        "psql", help="open psql with the options given, starting PostgreSQL for as long as it is open"
-    )
+    commands.add_parser("psql", help="open psql with the options given, starting PostgreSQL for as long as it is open")
     chosen, options = parser.parse_known_args(arguments)
     if options and chosen.command != "psql":
         parser.error(f"unknown arguments: {' '.join(options)}")
@@ -57,10 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _env(servers: EmbeddedServers) -> int:
+    servers.start()
+    servers.close(keep_running=True)
     for name, value in servers.environment().items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-    if None in servers.pids().values():
-        sys.stderr.write(f"The servers in {servers.data_dir} do not run at the moment.\n")
+    sys.stderr.write(
+        f"The servers in {servers.data_dir} run until `python -m fullon_embedded stop`, or until the next "
+        "program that has started with them leaves.\n"
+    )
     return EXIT_OK
 
 

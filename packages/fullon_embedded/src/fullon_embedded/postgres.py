@@ -116,15 +116,9 @@ class Postgres:
         log_start = processes.rotated(self.log)
         started = processes.start_detached(self._command(programs, identity), log=self.log)
         if not self._becomes_ready(started, timeout_s=max(0.0, deadline - time.monotonic())):
-            what = (
-                "is not ready in time"
-                if processes.is_alive(started, self.cluster)
-                else "ended while starting"
-            )
+            what = "is not ready in time" if processes.is_alive(started, self.cluster) else "ended while starting"
             reason = processes.last_lines(self.log, since=log_start)
-            raise ServerFailed(
-                f"PostgreSQL in {self.cluster} {what}: {reason} (log: {self.log})", log=self.log
-            )
+            raise ServerFailed(f"PostgreSQL in {self.cluster} {what}: {reason} (log: {self.log})", log=self.log)
 
     def stop(self) -> None:
         """Stop the server; connected clients are cut off. Nothing happens if none runs.
@@ -135,8 +129,7 @@ class Postgres:
         pid = self.pid()
         if pid is not None and not processes.end(pid, self.cluster, _STOP):
             raise ServerFailed(
-                f"PostgreSQL (process {pid}) in {self.cluster} does not end: look at {self.log} and end it "
-                "yourself.",
+                f"PostgreSQL (process {pid}) in {self.cluster} does not end: look at {self.log} and end it yourself.",
                 log=self.log,
             )
 
@@ -190,9 +183,7 @@ class Postgres:
             )
             if finished.returncode != 0:
                 reason = " / ".join(finished.stderr.strip().splitlines()[-3:])
-                raise ServerFailed(
-                    f"initdb could not make a database in {self.cluster}: {reason}", log=self.log
-                )
+                raise ServerFailed(f"initdb could not make a database in {self.cluster}: {reason}", log=self.log)
             side.rename(self.cluster)
         finally:
             if side.exists():
@@ -232,7 +223,5 @@ class Postgres:
         def is_ready() -> bool:
             return self.pid() == pid and self._status() == "ready" and processes.accepts(self.socket)
 
-        processes.wait_until(
-            lambda: is_ready() or not processes.is_alive(pid, self.cluster), timeout_s=timeout_s
-        )
+        processes.wait_until(lambda: is_ready() or not processes.is_alive(pid, self.cluster), timeout_s=timeout_s)
         return is_ready()

@@ -64,11 +64,7 @@ class Redis:
         # Written here, not by the server: it must name the process even if we are killed right now.
         self._pid_path.write_text(f"{started}\n")
         if not self._becomes_ready(started, timeout_s=max(0.0, deadline - time.monotonic())):
-            what = (
-                "is not ready in time"
-                if processes.is_alive(started, self.directory)
-                else "ended while starting"
-            )
+            what = "is not ready in time" if processes.is_alive(started, self.directory) else "ended while starting"
             reason = processes.last_lines(self.log, since=log_start)
             raise ServerFailed(f"Redis in {self.directory} {what}: {reason} (log: {self.log})", log=self.log)
 
@@ -81,8 +77,7 @@ class Redis:
         pid = self.pid()
         if pid is not None and not processes.end(pid, self.directory, _STOP):
             raise ServerFailed(
-                f"Redis (process {pid}) in {self.directory} does not end: look at {self.log} and end it "
-                "yourself.",
+                f"Redis (process {pid}) in {self.directory} does not end: look at {self.log} and end it yourself.",
                 log=self.log,
             )
         self._pid_path.unlink(missing_ok=True)

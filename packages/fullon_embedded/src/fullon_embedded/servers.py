@@ -97,8 +97,10 @@ class EmbeddedServers:
                 self._leave()
                 raise
 
-    def close(self) -> None:
+    def close(self, *, keep_running: bool = False) -> None:
         """Leave; stop the servers if this was the last user. Harmless when not started.
+
+        With `keep_running` they stay, until the next user leaves or ``stop`` is called.
 
         Raises:
             ServerFailed: a server does not end.
@@ -111,7 +113,7 @@ class EmbeddedServers:
             self._clients_fd = None
             return
         with self._start_lock():
-            self._leave()
+            self._leave(keep_running=keep_running)
 
     def stop(self) -> None:
         """Stop servers that nobody uses (left by a killed process).
@@ -203,9 +205,7 @@ class EmbeddedServers:
             if not stat.S_ISDIR(status.st_mode):
                 raise _unusable(directory, "is not a directory")
             if status.st_uid != os.geteuid():
-                raise _unusable(
-                    directory, f"belongs to user id {status.st_uid}, not to {os.geteuid()} who runs this"
-                )
+                raise _unusable(directory, f"belongs to user id {status.st_uid}, not to {os.geteuid()} who runs this")
             if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
                 raise _unusable(directory, "cannot be written")
             if stat.S_IMODE(status.st_mode) & 0o077:
@@ -230,13 +230,13 @@ class EmbeddedServers:
             with contextlib.suppress(OSError):
                 sockets.rmdir()
 
-    def _leave(self) -> None:
+    def _leave(self, *, keep_running: bool = False) -> None:
         """Give up the client's lock, stopping the servers if nobody else holds one. Needs the start lock."""
         fd, self._clients_fd = self._clients_fd, None
         if fd is None:
             return
         try:
-            if _try_exclusive(fd):
+            if not keep_running and _try_exclusive(fd):
                 self._stop_servers()
         finally:
             # Unlock, not only close: a forked child may hold a copy of the descriptor.
@@ -309,7 +309,6 @@ def _try_exclusive(fd: int) -> bool:
 
 def _unusable(path: Path, why: str) -> DataDirectoryUnusable:
     return DataDirectoryUnusable(
-        f"The data directory {path} {why}: give FULLON_DATA_DIR a directory that this user owns and can "
-        "write.",
+        f"The data directory {path} {why}: give FULLON_DATA_DIR a directory that this user owns and can write.",
         path=path,
     )
