@@ -12,7 +12,7 @@ from fullon_ohlcv.copy_format import candle_bytes, trade_bytes
 from fullon_ohlcv.intervals import checked, subtract
 from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeWrite
 from fullon_ohlcv.row_checks import CandleCheck, TradeCheck, is_empty_candle
-from fullon_ohlcv.timeframe import MINUTE_US, TRADES
+from fullon_ohlcv.timeframe import CANDLES_1M, MINUTE_US, TRADES
 
 SAME_TRADE_US = 1_000_000
 """A trade id seen again within this time is the same trade, though its timestamp differs (venues round differently)."""
@@ -77,9 +77,7 @@ class CandleBatch(Batch):
         series = write.series
         timeframe = series.timeframe
         if timeframe is None:
-            raise ValueError(
-                f"{series} was given to write_candles; allowed is a candle channel such as candles1m"
-            )
+            raise ValueError(f"{series} was given to write_candles; allowed is a candle channel such as candles1m")
         self.series[series.series_id] = series
         rows = self.rows.setdefault(series.series_id, {})
         empty = self.empty.setdefault(series.series_id, set())
@@ -101,9 +99,7 @@ class CandleBatch(Batch):
                 empty.add(timestamp_us)
                 continue
             empty.discard(timestamp_us)
-            rows[timestamp_us] = candle_bytes(
-                series.series_id, timestamp_us, open_, high, low, close, volume, trades
-            )
+            rows[timestamp_us] = candle_bytes(series.series_id, timestamp_us, open_, high, low, close, volume, trades)
         self.repeated += given - (len(rows) + len(empty) - held)
         self._note(series, write.covered, suspect, write.unavailable)
 
@@ -167,21 +163,17 @@ class TradeBatch(Batch):
             else:
                 trade_id = content_identity(price, volume, side, order_type)
                 occurrence = seen[timestamp_us, trade_id] = seen.get((timestamp_us, trade_id), 0) + 1
-            rows.append(
-                trade_bytes(series_id, timestamp_us, price, volume, occurrence, side, order_type, trade_id)
-            )
+            rows.append(trade_bytes(series_id, timestamp_us, price, volume, occurrence, side, order_type, trade_id))
             minutes.add(timestamp_us - timestamp_us % MINUTE_US)
             first_us, last_us = self.spans.get(series_id, (timestamp_us, timestamp_us))
             self.spans[series_id] = (min(first_us, timestamp_us), max(last_us, timestamp_us))
         self._note(series, write.covered, suspect, write.unavailable)
 
     def _derive(self, trades: Series, candles: Series) -> None:
-        if candles.channel != "candles1m":
+        if candles.channel != CANDLES_1M:
             raise ValueError(f"candles is {candles}; allowed is a candles1m series")
         if self.candles.setdefault(trades.series_id, candles.series_id) != candles.series_id:
-            raise ValueError(
-                f"{trades} is to derive two candle series, {candles} and another; allowed is one"
-            )
+            raise ValueError(f"{trades} is to derive two candle series, {candles} and another; allowed is one")
 
     def hulls(self) -> list[Hull]:
         """Where in time a stored trade could be one of the batch's."""

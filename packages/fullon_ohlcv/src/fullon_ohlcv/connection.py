@@ -74,9 +74,7 @@ class Target:
         port = os.environ.get("DB_PORT") or "5432"
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise StorageMisconfigured(f"DB_PORT is {port!r}; allowed is a number from 1 to 65535")
-        variable, default = (
-            ("DB_TEST_NAME", "fullon_ohlcv_test") if test else ("DB_OHLCV_NAME", "fullon_ohlcv")
-        )
+        variable, default = ("DB_TEST_NAME", "fullon_ohlcv_test") if test else ("DB_OHLCV_NAME", "fullon_ohlcv")
         database = os.environ.get(variable) or default
         if len(database.encode()) > 63 or "\0" in database:
             raise StorageMisconfigured(f"{variable} is {database!r}; allowed is a name of at most 63 bytes")
@@ -169,13 +167,9 @@ def translated(target: Target, action: str) -> Iterator[None]:
     except StorageError:
         raise
     except asyncpg.InvalidPasswordError as error:
-        raise StorageMisconfigured(
-            f"cannot {action}: {target} was refused: check DB_USER and DB_PASSWORD"
-        ) from error
+        raise StorageMisconfigured(f"cannot {action}: {target} was refused: check DB_USER and DB_PASSWORD") from error
     except _REFUSED as error:
-        raise StorageMisconfigured(
-            f"cannot {action}: {target}: {error}: check the role and its rights"
-        ) from error
+        raise StorageMisconfigured(f"cannot {action}: {target}: {error}: check the role and its rights") from error
     except _OTHER_SCHEMA as error:
         raise SchemaMismatch(max(migrations()), None, f"{target}: {error}") from error
     except _UNREACHABLE as error:

@@ -35,12 +35,8 @@ def candle_bytes(
     """Encode one row of `candles`, in the order of `CANDLE_COLUMNS`."""
     at = timestamp_us - _POSTGRES_EPOCH_US
     if trades is None:
-        return _UNCOUNTED_CANDLE.pack(
-            8, 4, series_id, 8, at, 8, open_, 8, high, 8, low, 8, close, 8, volume, -1
-        )
-    return _COUNTED_CANDLE.pack(
-        8, 4, series_id, 8, at, 8, open_, 8, high, 8, low, 8, close, 8, volume, 4, trades
-    )
+        return _UNCOUNTED_CANDLE.pack(8, 4, series_id, 8, at, 8, open_, 8, high, 8, low, 8, close, 8, volume, -1)
+    return _COUNTED_CANDLE.pack(8, 4, series_id, 8, at, 8, open_, 8, high, 8, low, 8, close, 8, volume, 4, trades)
 
 
 def trade_bytes(
@@ -57,9 +53,7 @@ def trade_bytes(
     identity = trade_id.encode()
     return b"".join(
         (
-            _TRADE.pack(
-                8, 4, series_id, 8, timestamp_us - _POSTGRES_EPOCH_US, 8, price, 8, volume, 4, occurrence
-            ),
+            _TRADE.pack(8, 4, series_id, 8, timestamp_us - _POSTGRES_EPOCH_US, 8, price, 8, volume, 4, occurrence),
             _word(side),
             _word(order_type),
             _LENGTH.pack(len(identity)),

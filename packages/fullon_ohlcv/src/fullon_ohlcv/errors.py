@@ -33,9 +33,7 @@ class SchemaMismatch(StorageError):
 
     def __init__(self, expected: int, found: int | None, hint: str) -> None:
         held = "tables of something else" if found is None else f"schema version {found}"
-        super().__init__(
-            f"the time series database holds {held}, this code expects version {expected}: {hint}"
-        )
+        super().__init__(f"the time series database holds {held}, this code expects version {expected}: {hint}")
         self.expected = expected
         self.found = found
         self.hint = hint

@@ -45,7 +45,11 @@ CROSS JOIN LATERAL (
 WITH changed AS MATERIALIZED (
     SELECT staged.*, stored.series_id IS NULL AS fresh
     FROM staged_candles AS staged
-    LEFT JOIN candles AS stored USING (series_id, timestamp)
+    LEFT JOIN LATERAL (
+        SELECT * FROM candles
+        WHERE candles.series_id = staged.series_id AND candles.timestamp = staged.timestamp
+        LIMIT 1
+    ) AS stored ON true
     WHERE (staged.open, staged.high, staged.low, staged.close, staged.volume)
           IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume)
        OR (staged.trades IS NOT NULL AND staged.trades IS DISTINCT FROM stored.trades)
@@ -137,27 +141,12 @@ CROSS JOIN LATERAL unnest(
 ORDER BY 1, 3
 
 -- name: fold_trades
--- Volumes are summed as the decimals the exchange wrote: shortest text of the float, numeric, float again.
 WITH asked AS (
     SELECT trades_id, candles_id, at_us(start_us) AS start_at, at_us(end_us) AS end_at
     FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[]) AS asked(trades_id, candles_id, start_us, end_us)
 ), folded AS MATERIALIZED (
-    SELECT asked.candles_id AS series_id, minute.*
-    FROM asked
-    CROSS JOIN LATERAL (
-        SELECT minute_of(timestamp) AS timestamp,
-               (array_agg(price ORDER BY timestamp, length(trade_id), trade_id, occurrence))[1] AS open,
-               max(price) AS high,
-               min(price) AS low,
-               (array_agg(price ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC, occurrence DESC))[1]
-                   AS close,
-               sum(volume::text::numeric)::double precision AS volume,
-               count(*)::integer AS trades
-        FROM trades
-        WHERE trades.series_id = asked.trades_id
-          AND trades.timestamp >= asked.start_at AND trades.timestamp < asked.end_at
-        GROUP BY 1
-    ) AS minute
+    SELECT candles_id AS series_id, minute_at AS timestamp, open, high, low, close, volume, trades
+    FROM asked CROSS JOIN LATERAL fold_minutes(trades_id, start_at, end_at)
 ), removed AS (
     DELETE FROM candles USING asked
     WHERE candles.series_id = asked.candles_id
@@ -170,7 +159,11 @@ WITH asked AS (
 ), changed AS MATERIALIZED (
     SELECT folded.*
     FROM folded
-    LEFT JOIN candles AS stored USING (series_id, timestamp)
+    LEFT JOIN LATERAL (
+        SELECT * FROM candles
+        WHERE candles.series_id = folded.series_id AND candles.timestamp = folded.timestamp
+        LIMIT 1
+    ) AS stored ON true
     WHERE (folded.open, folded.high, folded.low, folded.close, folded.volume, folded.trades)
           IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.trades)
 ), written AS (
@@ -256,3 +249,108 @@ CROSS JOIN LATERAL unnest(
     - coalesce(coverage.covered, '{}') - coalesce(lost.spans, '{}')
 ) AS gap
 ORDER BY 1, 2
+
+-- name: ledger
+SELECT wanted.series_id, us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us, NULL AS reason
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)
+JOIN coverage USING (series_id)
+CROSS JOIN LATERAL unnest(coverage.covered * tstzmultirange(span_us(start_us, end_us))) AS span
+UNION ALL
+SELECT wanted.series_id, us_of(lower(span)), us_of(upper(span)), unavailable.reason
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)
+JOIN coverage USING (series_id)
+JOIN unavailable USING (series_id)
+CROSS JOIN LATERAL unnest(
+    unavailable.intervals * tstzmultirange(span_us(start_us, end_us)) - coverage.covered
+) AS span
+ORDER BY 1, 2
+
+-- name: summaries
+SELECT wanted.series_id,
+       (extract(epoch FROM known.covered) * 1000000)::bigint AS covered_us,
+       (extract(epoch FROM lost.unavailable) * 1000000)::bigint AS unavailable_us,
+       CASE series.channel
+           WHEN 'trades' THEN (SELECT us_of(max(timestamp)) FROM trades WHERE trades.series_id = wanted.series_id)
+           ELSE (SELECT us_of(max(timestamp)) FROM candles WHERE candles.series_id = wanted.series_id)
+       END AS last_timestamp_us
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)
+JOIN series USING (series_id)
+JOIN coverage USING (series_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(upper(span) - lower(span)), interval '0') AS covered
+    FROM unnest(coverage.covered * tstzmultirange(span_us(start_us, end_us))) AS span
+) AS known
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(upper(span) - lower(span)), interval '0') AS unavailable
+    FROM unavailable, unnest(
+        unavailable.intervals * tstzmultirange(span_us(start_us, end_us)) - coverage.covered
+    ) AS span
+    WHERE unavailable.series_id = wanted.series_id
+) AS lost
+
+-- name: candle_times
+SELECT us_of(timestamp) FROM candles
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+
+-- name: trade_minutes
+-- One probe per minute: a minute may hold thousands of trades.
+SELECT minute.start_us
+FROM generate_series($2::bigint, $3::bigint - 1, 60000000) AS minute(start_us)
+CROSS JOIN LATERAL (
+    SELECT FROM trades
+    WHERE series_id = $1 AND timestamp >= at_us(minute.start_us) AND timestamp < at_us(minute.start_us + 60000000)
+    LIMIT 1
+) AS one
+
+-- name: channels
+-- What is stored of a symbol: every channel, whether anything of it is covered, and when it begins.
+SELECT series.series_id, series.channel, NOT isempty(coverage.covered) AS has_ledger,
+       us_of(lower(coverage.covered)) AS covered_from_us,
+       us_of(CASE series.channel
+           WHEN 'trades' THEN (SELECT min(timestamp) FROM trades WHERE trades.series_id = series.series_id)
+           ELSE (SELECT min(timestamp) FROM candles WHERE candles.series_id = series.series_id)
+       END) AS first_row_us
+FROM series JOIN coverage USING (series_id)
+WHERE series.exchange = $1 AND series.symbol = $2
+
+-- name: candles
+SELECT timestamp, open, high, low, close, volume FROM candles
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+ORDER BY timestamp
+
+-- name: rolled_candles
+SELECT {bucket} AS bucket,
+       (array_agg(open ORDER BY timestamp))[1],
+       max(high),
+       min(low),
+       (array_agg(close ORDER BY timestamp DESC))[1],
+       sum(volume::text::numeric)::double precision
+FROM ({source}) AS source
+GROUP BY 1
+ORDER BY 1
+
+-- name: last_close
+SELECT us_of(timestamp) AS timestamp_us, close FROM candles
+WHERE series_id = $1 AND timestamp < at_us($2)
+ORDER BY timestamp DESC LIMIT 1
+
+-- name: trades
+SELECT timestamp, price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
+FROM trades
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+ORDER BY timestamp, length(trade_id), trade_id, occurrence
+LIMIT $4
+
+-- name: recent_trades
+SELECT timestamp, price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
+FROM (
+    SELECT * FROM trades WHERE series_id = $1
+    ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC, occurrence DESC LIMIT $2
+) AS newest
+ORDER BY timestamp, length(trade_id), trade_id, occurrence
+
+-- name: edge_candles
+SELECT min(timestamp) AS oldest, max(timestamp) AS newest FROM candles WHERE series_id = $1
+
+-- name: edge_trades
+SELECT min(timestamp) AS oldest, max(timestamp) AS newest FROM trades WHERE series_id = $1

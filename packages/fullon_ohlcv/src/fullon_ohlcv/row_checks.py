@@ -64,7 +64,9 @@ class CandleCheck:
 
     def _explain(self, row: Any) -> str | None:
         if not _has_fields(row, 7):
-            return f"the row is {_shown(row)}; allowed are 7 fields: timestamp_us, open, high, low, close, volume, trades"
+            return (
+                f"the row is {_shown(row)}; allowed are 7 fields: timestamp_us, open, high, low, close, volume, trades"
+            )
         timestamp_us, open_, high, low, close, volume, trades = row
         fault = _time_fault(timestamp_us, self._latest_us)
         if fault is None and not self._is_aligned(timestamp_us):

@@ -46,9 +46,7 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", version: int,
     try:
         await connection.execute(script)
     except (asyncpg.DuplicateTableError, asyncpg.DuplicateFunctionError) as error:
-        raise SchemaMismatch(
-            version, None, f"{error}; use an empty database, set by DB_OHLCV_NAME"
-        ) from error
+        raise SchemaMismatch(version, None, f"{error}; use an empty database, set by DB_OHLCV_NAME") from error
     await connection.execute("INSERT INTO schema_version (version) VALUES ($1)", version)
 
 

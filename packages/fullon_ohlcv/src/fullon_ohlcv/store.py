@@ -1,11 +1,12 @@
 """The store: rows and the ledger of what they account for, in one PostgreSQL database."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fullon_ohlcv.batches import CandleBatch, TradeBatch
+from fullon_ohlcv.batches import CandleBatch, TradeBatch, checked_reason
 from fullon_ohlcv.connection import (
     CONNECT_TIMEOUT_S,
     Target,
@@ -15,17 +16,36 @@ from fullon_ohlcv.connection import (
     translated,
 )
 from fullon_ohlcv.intervals import checked
-from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeWrite, WriteResult
+from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries
+from fullon_ohlcv.records import (
+    CandleWrite,
+    CoverageRun,
+    CoverageSummary,
+    Interval,
+    MinuteState,
+    Series,
+    TradeWrite,
+    WriteResult,
+)
 from fullon_ohlcv.schema import migrate
 from fullon_ohlcv.statements import statement
-from fullon_ohlcv.timeframe import timeframe_of_channel
-from fullon_ohlcv.writing import store_candles, store_trades
+from fullon_ohlcv.timeframe import CANDLES_1M, TRADES, timeframe_of_channel
+from fullon_ohlcv.views import checked_main, create_relations
+from fullon_ohlcv.writing import (
+    lock_with_derived,
+    mark_spans,
+    minutes_around,
+    store_candles,
+    store_trades,
+    uncover_span,
+)
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
     from asyncpg.pool import PoolConnectionProxy
 
 NAME_BYTES_MAX = 500
+CLOSE_TIMEOUT_S = 5.0
 
 
 def system_now_us() -> int:
@@ -75,7 +95,11 @@ class TimeseriesStore:
         try:
             yield cls(target, pool, now_us)
         finally:
-            pool.terminate()
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
 
     @asynccontextmanager
     async def connection(self, action: str) -> "AsyncIterator[PoolConnectionProxy[Record]]":
@@ -103,6 +127,17 @@ class TimeseriesStore:
                 await connection.execute(statement("create_series"), *key)
                 series_id = await connection.fetchval(statement("find_series"), *key)
         return self._series.setdefault(key, Series(series_id, *key))
+
+    async def find_series(self, exchange: str, symbol: str, channel: str) -> Series | None:
+        """Return the series if it exists, None otherwise; nothing is created."""
+        key = (exchange, symbol, channel)
+        if key not in self._series:
+            async with self.connection("find a series") as connection:
+                series_id = await connection.fetchval(statement("find_series"), *key)
+            if series_id is None:
+                return None
+            self._series[key] = Series(series_id, *key)
+        return self._series[key]
 
     async def write_candles(self, writes: Sequence[CandleWrite]) -> WriteResult:
         """Store candles and their coverage, all writes in one transaction.
@@ -136,20 +171,77 @@ class TimeseriesStore:
         async with self.connection("write trades") as connection, connection.transaction():
             return await store_trades(connection, batch)
 
+    async def mark_unavailable(self, series: Series, interval: Interval, reason: str) -> None:
+        """Record that the exchange does not serve this interval (any more). Covered wins: what is covered stays so.
+
+        Of trades: the minutes of the candles derived from them that the interval touches are unavailable with them.
+        An interval has one reason, the last that was given.
+        """
+        spans = checked([interval])
+        checked_reason(reason)
+        async with self.connection("mark an interval unavailable") as connection, connection.transaction():
+            candles_id = await lock_with_derived(connection, series)
+            for start_us, end_us in spans:
+                marked = [(series.series_id, start_us, end_us)]
+                if candles_id is not None:
+                    marked.append((candles_id, *minutes_around(start_us, end_us)))
+                await mark_spans(connection, marked, reason)
+
+    async def uncover(self, series: Series, interval: Interval) -> None:
+        """Take back what is known of a suspect interval: it is a gap again, and rows stay as they are.
+
+        Of trades: the candles derived in the minutes that the interval touches go with it, until the minutes are
+        covered again.
+        """
+        spans = checked([interval])
+        async with self.connection("uncover an interval") as connection, connection.transaction():
+            candles_id = await lock_with_derived(connection, series)
+            for start_us, end_us in spans:
+                await uncover_span(connection, series.series_id, candles_id, start_us, end_us)
+
     async def gaps(self, wanted: Mapping[Series, Interval]) -> dict[Series, list[Interval]]:
         """Return wanted − covered − unavailable of every series, oldest first; [] where nothing is missing."""
-        by_id = {series.series_id: series for series in wanted}
-        asked = [(series.series_id, *span) for series, given in wanted.items() for span in checked([given])]
-        gaps: dict[Series, list[Interval]] = {series: [] for series in wanted}
-        if not asked:
-            return gaps
         async with self.connection("list gaps") as connection:
-            rows = await connection.fetch(
-                statement("gaps"), *(list(column) for column in zip(*asked, strict=True))
-            )
-        for series_id, start_us, end_us in rows:
-            gaps[by_id[series_id]].append((start_us, end_us))
-        return gaps
+            return await read_gaps(connection, Wanted(wanted))
+
+    async def summaries(self, wanted: Mapping[Series, Interval]) -> dict[Series, CoverageSummary]:
+        """Return for every series how much of the wanted interval is covered and unavailable."""
+        async with self.connection("summarise coverage") as connection:
+            return await read_summaries(connection, Wanted(wanted))
+
+    async def classify(self, series: Series, interval: Interval) -> list[MinuteState]:
+        """Return the state of every minute that the interval touches, in order.
+
+        traded (covered, a row), verified_empty (covered, no row), unavailable (accounted for, but not all of it
+        was ever served) or unknown (a gap). Of coarser candle channels: every bucket of theirs.
+        """
+        async with self.connection("classify minutes") as connection:
+            return await read_minutes(connection, series, interval)
+
+    async def coverage_intervals(self, series: Series, interval: Interval) -> list[CoverageRun]:
+        """Return the interval as runs of covered, unavailable and unknown, in order and without a hole."""
+        return (await self.coverage_maps({series: interval})).get(series, [])
+
+    async def coverage_maps(self, wanted: Mapping[Series, Interval]) -> dict[Series, list[CoverageRun]]:
+        """Return `coverage_intervals` of many series in one query, for heat maps."""
+        async with self.connection("map coverage") as connection:
+            return await read_runs(connection, Wanted(wanted))
+
+    async def init_symbol(self, exchange: str, symbol: str, main: str = "view") -> bool:
+        """Create the documented relations `<exchange>.<symbol>_trades`, `_candles1m`, `_candles1m_view`, `_ohlcv`.
+
+        `_ohlcv` follows `main`: `view` (stored candles, and trades folded where no ledger of trades says
+        otherwise), `candles` or `trades`. May be called again, with another `main` too.
+        """
+        relation = checked_main(main)
+        trades = await self.series(exchange, symbol, TRADES)
+        candles = await self.series(exchange, symbol, CANDLES_1M)
+        async with (
+            self.connection("create the relations of a symbol") as connection,
+            connection.transaction(),
+        ):
+            await create_relations(connection, trades, candles, relation)
+        return True
 
 
 def _check_name(name: str, value: str) -> None:

@@ -20,6 +20,7 @@ MONDAY_US = 4 * DAY_US
 
 TRADES = "trades"
 CANDLES = "candles"
+CANDLES_1M = "candles1m"
 
 Unit = Literal["minute", "hour", "day", "week", "month"]
 
@@ -41,9 +42,7 @@ class Timeframe:
         if self.unit not in _SYMBOLS.values():
             raise ValueError(f"unit is {self.unit!r}; allowed are {', '.join(_SYMBOLS.values())}")
         if not isinstance(self.count, int) or isinstance(self.count, bool) or not 1 <= self.count <= 99_999:
-            raise ValueError(
-                f"a timeframe of {self.count!r} {self.unit}s; allowed is a whole number from 1 to 99999"
-            )
+            raise ValueError(f"a timeframe of {self.count!r} {self.unit}s; allowed is a whole number from 1 to 99999")
 
     @classmethod
     def parse(cls, text: str) -> "Timeframe":
@@ -54,9 +53,7 @@ class Timeframe:
         """
         match = _FORM.fullmatch(text)
         if match is None:
-            raise ValueError(
-                f"timeframe is {text!r}; allowed is a number and one of m, h, d, w, M, such as 15m"
-            )
+            raise ValueError(f"timeframe is {text!r}; allowed is a number and one of m, h, d, w, M, such as 15m")
         return cls(int(match[1]), _SYMBOLS[match[2]])
 
     @classmethod
@@ -70,9 +67,7 @@ class Timeframe:
         for known in _SYMBOLS.values():
             if unit == known:
                 return cls(compression, known)
-        raise ValueError(
-            f"period is {period!r}; allowed are {', '.join(f'{unit}s' for unit in _SYMBOLS.values())}"
-        )
+        raise ValueError(f"period is {period!r}; allowed are {', '.join(f'{unit}s' for unit in _SYMBOLS.values())}")
 
     def __str__(self) -> str:
         symbol = next(symbol for symbol, unit in _SYMBOLS.items() if unit == self.unit)
@@ -138,9 +133,7 @@ def timeframe_of_channel(channel: str) -> Timeframe | None:
         return None
     if channel.startswith(CANDLES):
         return Timeframe.parse(channel.removeprefix(CANDLES))
-    raise ValueError(
-        f"channel is {channel!r}; allowed are 'trades' and 'candles' with a timeframe, such as candles1m"
-    )
+    raise ValueError(f"channel is {channel!r}; allowed are 'trades' and 'candles' with a timeframe, such as candles1m")
 
 
 def to_us(at: datetime) -> int:

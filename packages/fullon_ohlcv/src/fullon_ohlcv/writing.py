@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from fullon_ohlcv.batches import Batch, CandleBatch, Hull, TradeBatch
 from fullon_ohlcv.copy_format import CANDLE_COLUMNS, TRADE_COLUMNS, copy_document
-from fullon_ohlcv.errors import RowsLost, StorageError
-from fullon_ohlcv.records import WriteResult
+from fullon_ohlcv.errors import RowsLost, StorageError, StorageUnavailable
+from fullon_ohlcv.records import Series, WriteResult
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import MINUTE_US
 
@@ -31,9 +31,7 @@ async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> Writ
     await lock_series(connection, batch.series)
     result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
     occupied = await _occupied(connection, "candles", batch.hulls())
-    fresh = [
-        row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows.values()
-    ]
+    fresh = [row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows.values()]
     doubtful = [row for series_id in occupied for row in batch.rows[series_id].values()]
     if fresh:
         await _copy(connection, "candles", CANDLE_COLUMNS, fresh)
@@ -46,9 +44,7 @@ async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> Writ
         result.inserted += inserted
         result.updated += updated
         result.unchanged += len(doubtful) - inserted - updated
-    empty = [
-        (series_id, timestamp_us) for series_id, minutes in batch.empty.items() for timestamp_us in minutes
-    ]
+    empty = [(series_id, timestamp_us) for series_id, minutes in batch.empty.items() for timestamp_us in minutes]
     if empty:
         removed = await connection.execute(statement("remove_candles"), *_columns(empty, 2))
         result.updated += int(removed.split()[-1])
@@ -90,6 +86,27 @@ async def lock_series(connection: "AnyConnection", series_ids: Collection[int]) 
     if len(found) != len(series_ids):
         missing = sorted(set(series_ids) - {row[0] for row in found})
         raise StorageError(f"series {missing[:5]} are not in this database; ask its own store for the series")
+
+
+async def lock_with_derived(connection: "AnyConnection", series: Series) -> int | None:
+    """Exclude other writers of the series and of the candles derived from it; return the id of these."""
+    candles_id: int | None = await connection.fetchval(statement("derived_candles"), series.series_id)
+    await lock_series(connection, {series.series_id, *([candles_id] if candles_id else [])})
+    if candles_id != await connection.fetchval(statement("derived_candles"), series.series_id):
+        raise StorageUnavailable(f"{series} began to derive candles at this moment; the same call works now")
+    return candles_id
+
+
+async def uncover_span(
+    connection: "AnyConnection", series_id: int, candles_id: int | None, start_us: int, end_us: int
+) -> None:
+    """Make the span unknown, and with it the candles that were derived from it."""
+    freed = [(series_id, start_us, end_us)]
+    if candles_id is not None:
+        await connection.execute(statement("undo_derived"), series_id, candles_id, start_us, end_us)
+        freed.append((candles_id, *minutes_around(start_us, end_us)))
+    await connection.execute(statement("uncover"), series_id, start_us, end_us)
+    await connection.execute(statement("free_unavailable"), *_columns(freed, 3), None)
 
 
 async def record_coverage(connection: "AnyConnection", batch: Batch) -> None:
@@ -155,9 +172,7 @@ async def _occupied(connection: "AnyConnection", table: str, hulls: Sequence[Hul
     return {row[0] for row in rows}
 
 
-async def _copy(
-    connection: "AnyConnection", table: str, columns: Sequence[str], rows: Sequence[bytes]
-) -> None:
+async def _copy(connection: "AnyConnection", table: str, columns: Sequence[str], rows: Sequence[bytes]) -> None:
     async def document() -> AsyncIterator[bytes]:
         for piece in copy_document(rows):
             yield piece

@@ -61,34 +61,57 @@ CREATE TABLE relation_names (
     UNIQUE (schema_name, base_name)
 );
 
+-- Functions are written as RETURN or BEGIN ATOMIC: their names are bound here, so that views work whatever search_path
+-- a reader has. STABLE lets the planner write them out in place.
+
 -- Integer microseconds since the epoch and back, exactly (extract is numeric, intervals are integers inside).
-CREATE FUNCTION at_us(bigint) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT timestamptz '1970-01-01 00:00:00+00' + $1 * interval '1 microsecond' $$;
+CREATE FUNCTION at_us(us bigint) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN timestamptz '1970-01-01 00:00:00+00' + us * interval '1 microsecond';
 
-CREATE FUNCTION us_of(timestamptz) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT (extract(epoch FROM $1) * 1000000)::bigint $$;
+CREATE FUNCTION us_of(at timestamptz) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (extract(epoch FROM at) * 1000000)::bigint;
 
-CREATE FUNCTION span_us(bigint, bigint) RETURNS tstzrange LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT tstzrange(at_us($1), at_us($2)) $$;
+CREATE FUNCTION span_us(start_us bigint, end_us bigint) RETURNS tstzrange LANGUAGE sql STABLE PARALLEL SAFE
+RETURN tstzrange(at_us(start_us), at_us(end_us));
 
-CREATE FUNCTION minute_of(timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT date_bin('1 minute', $1, timestamptz '1970-01-01 00:00:00+00') $$;
+CREATE FUNCTION minute_of(at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN date_bin('1 minute', at, timestamptz '1970-01-01 00:00:00+00');
 
-CREATE FUNCTION minute_from(timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT date_bin('1 minute', $1 + interval '59999999 microseconds', timestamptz '1970-01-01 00:00:00+00') $$;
+CREATE FUNCTION minute_from(at timestamptz) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+RETURN date_bin('1 minute', at + interval '59999999 microseconds', timestamptz '1970-01-01 00:00:00+00');
 COMMENT ON FUNCTION minute_from IS 'the first whole minute at or after';
 
 -- Every minute that an instant of the argument lies in.
-CREATE FUNCTION minutes_touched(tstzmultirange) RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE AS
-$$
+CREATE FUNCTION minutes_touched(spans tstzmultirange) RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (
     SELECT coalesce(range_agg(tstzrange(minute_of(lower(span)), minute_from(upper(span)))), '{}')
-    FROM unnest($1) AS span
-$$;
+    FROM unnest(spans) AS span
+);
 
 -- Every minute that lies wholly inside the argument.
-CREATE FUNCTION minutes_inside(tstzmultirange) RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE AS
-$$
+CREATE FUNCTION minutes_inside(spans tstzmultirange) RETURNS tstzmultirange LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (
     SELECT coalesce(range_agg(tstzrange(minute_from(lower(span)), minute_of(upper(span)))), '{}')
-    FROM unnest($1) AS span
+    FROM unnest(spans) AS span
     WHERE minute_from(lower(span)) < minute_of(upper(span))
-$$;
+);
+
+-- The one definition of a candle made of trades. Volumes are summed as the decimals the exchange wrote: shortest text
+-- of the float, numeric, float again.
+CREATE FUNCTION fold_minutes(trades_id integer, start_at timestamptz, end_at timestamptz)
+RETURNS TABLE (
+    minute_at timestamptz, open double precision, high double precision, low double precision,
+    close double precision, volume double precision, trades integer
+) LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT minute_of(trades.timestamp),
+           (array_agg(price ORDER BY timestamp, length(trade_id), trade_id, occurrence))[1],
+           max(price),
+           min(price),
+           (array_agg(price ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC, occurrence DESC))[1],
+           sum(trades.volume::text::numeric)::double precision,
+           count(*)::integer
+    FROM trades
+    WHERE trades.series_id = trades_id AND trades.timestamp >= start_at AND trades.timestamp < end_at
+    GROUP BY 1;
+END;

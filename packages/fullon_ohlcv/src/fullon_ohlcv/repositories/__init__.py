@@ -1,0 +1,1 @@
+"""Per-symbol faces of the store."""

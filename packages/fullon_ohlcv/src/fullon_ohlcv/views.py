@@ -1,0 +1,125 @@
+"""The documented relations of a symbol, as views of the shared tables."""
+
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+import asyncpg
+
+from fullon_ohlcv.errors import StorageError
+from fullon_ohlcv.records import Series
+from fullon_ohlcv.relation_names import base_names, quoted, schema_name
+
+if TYPE_CHECKING:
+    from fullon_ohlcv.writing import AnyConnection
+
+Main = Literal["view", "candles", "trades"]
+
+_LOCK = 0x6E616D6573  # any number that everybody who names relations agrees on
+_COLUMNS = "timestamp, open, high, low, close, volume AS vol, trades"
+_FOLD = "minute_at AS timestamp, open, high, low, close, volume AS vol, trades"
+
+_TRADES = """
+SELECT timestamp, price, volume, side, order_type AS type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
+FROM public.trades WHERE series_id = {trades_id}
+"""
+
+_CANDLES = f"SELECT {_COLUMNS} FROM public.candles WHERE series_id = {{candles_id}}"
+
+# Minutes proved by the ledger of trades are stored as candles already. Where no coverage of trades was ever recorded
+# (the library used without the service), trades are taken as they are for every minute that no candle covers.
+_VIEW = f"""
+WITH folded AS (
+    SELECT {_FOLD}
+    FROM public.coverage AS of_trades, public.coverage AS of_candles,
+         unnest('{{{{(,)}}}}'::tstzmultirange - public.minutes_inside(of_candles.covered)) AS span,
+         public.fold_minutes({{trades_id}}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
+    WHERE of_trades.series_id = {{trades_id}} AND of_candles.series_id = {{candles_id}}
+      AND isempty(of_trades.covered)
+)
+SELECT * FROM folded
+UNION ALL
+SELECT {_COLUMNS} FROM public.candles
+WHERE series_id = {{candles_id}}
+  AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
+"""
+
+# Trades alone: every minute that they cover whole; all they have where no coverage was ever recorded.
+_FROM_TRADES = f"""
+SELECT {_FOLD}
+FROM public.coverage AS of_trades,
+     unnest(CASE WHEN isempty(of_trades.covered) THEN '{{{{(,)}}}}' ELSE public.minutes_inside(of_trades.covered) END)
+         AS span,
+     public.fold_minutes({{trades_id}}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
+WHERE of_trades.series_id = {{trades_id}}
+"""
+
+
+def checked_main(main: str) -> Main:
+    """Return `main`.
+
+    Raises:
+        ValueError: it is none of view, candles, trades.
+    """
+    if main in get_args(Main):
+        return cast(Main, main)
+    raise ValueError(f"main is {main!r}; allowed are {', '.join(get_args(Main))}")
+
+
+async def create_relations(connection: "AnyConnection", trades: Series, candles: Series, main: Main) -> str:
+    """Create or refresh the symbol's four views; return the name they begin with. The caller commits."""
+    key = (trades.exchange, trades.symbol)
+    schema = schema_name(trades.exchange)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+    base, known_main = await _claim(connection, key, schema, main)
+    if known_main == main and await _exist(connection, schema, base):
+        return f"{schema}.{base}"
+    await connection.execute("UPDATE relation_names SET main = $3 WHERE exchange = $1 AND symbol = $2", *key, main)
+    prefix = f"{quoted(schema)}."
+    bodies = {
+        "_trades": _TRADES,
+        "_candles1m": _CANDLES,
+        "_candles1m_view": _VIEW,
+        "_ohlcv": {"view": _VIEW, "candles": _CANDLES, "trades": _FROM_TRADES}[main],
+    }
+    script = [f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"]
+    for suffix, body in bodies.items():
+        select = body.format(trades_id=trades.series_id, candles_id=candles.series_id)
+        script.append(f"CREATE OR REPLACE VIEW {prefix}{quoted(base + suffix)} AS {select}")
+    try:
+        await connection.execute(";\n".join(script))
+    except (asyncpg.WrongObjectTypeError, asyncpg.InvalidTableDefinitionError) as error:
+        raise StorageError(
+            f"cannot create the relations {schema}.{base}_*: something else has one of these names ({error}); "
+            "rename or drop it, or use another database"
+        ) from error
+    return f"{schema}.{base}"
+
+
+async def _claim(connection: "AnyConnection", key: tuple[str, str], schema: str, main: Main) -> tuple[str, str | None]:
+    """Return the symbol's base name, and what `main` was when its views were made (None: not yet)."""
+    held = await connection.fetchrow(
+        "SELECT base_name, main FROM relation_names WHERE exchange = $1 AND symbol = $2", *key
+    )
+    if held is not None:
+        return held["base_name"], held["main"]
+    for base in base_names(*key):
+        status = await connection.execute(
+            "INSERT INTO relation_names (exchange, symbol, schema_name, base_name, main)"
+            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            *key,
+            schema,
+            base,
+            main,
+        )
+        if status.endswith(" 1"):
+            return base, None
+    raise StorageError(f"no free relation name for {key[1]!r} of {key[0]!r}; {schema}.{base} is another symbol's")
+
+
+async def _exist(connection: "AnyConnection", schema: str, base: str) -> bool:
+    found = await connection.fetchval(
+        "SELECT count(*) FROM pg_views WHERE schemaname = $1"
+        " AND viewname IN ($2 || '_trades', $2 || '_candles1m', $2 || '_candles1m_view', $2 || '_ohlcv')",
+        schema,
+        base,
+    )
+    return bool(found == 4)
