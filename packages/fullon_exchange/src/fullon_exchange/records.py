@@ -6,11 +6,27 @@ where the venue counts contracts). Symbols are unified: `BTC/USDT`, `BTC/USDC:US
 """
 
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
-Channel = Literal["trades", "candles1m"]
+Channel = Literal[
+    "trades",
+    "candles1m",
+    "candles3m",
+    "candles5m",
+    "candles15m",
+    "candles30m",
+    "candles1h",
+    "candles2h",
+    "candles4h",
+    "candles6h",
+    "candles8h",
+    "candles12h",
+    "candles1d",
+    "ticker",
+]
+"""What can be subscribed; the service takes `trades` and `candles1m`, the facade any."""
 Side = Literal["buy", "sell"]
 Interval = tuple[int, int]
 """Half-open `[start_us, end_us)`."""
@@ -48,6 +64,26 @@ class Candle(msgspec.Struct, frozen=True, gc=False, array_like=True):
     first_id: int | None = None
     last_id: int | None = None
 
+
+class Ticker(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A venue's summary of one market; None where it does not say."""
+
+    symbol: str
+    timestamp_us: int
+    last: float
+    bid: float | None
+    ask: float | None
+    volume: float | None
+    """In base units, over the last 24 hours."""
+
+
+EARLIEST_US = 1_230_768_000_000_000
+"""2009-01-01; an older timestamp is a mistake of units, not a market."""
+
+Price = Annotated[float, msgspec.Meta(gt=0, lt=1e18)]
+"""How wire types spell a price: finite and positive; NaN fails every bound."""
+Volume = Annotated[float, msgspec.Meta(gt=0, lt=1e18)]
+"""How wire types spell the volume of a trade."""
 
 Record = TypeVar("Record", Trade, Candle)
 
@@ -91,7 +127,7 @@ class Rejected(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Trades(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The trades of one frame, of one or several symbols, in the venue's order."""
+    """The trades of one read of the socket, of one or several symbols, in the venue's order."""
 
     connection: str
     records: list[Trade]
@@ -99,10 +135,18 @@ class Trades(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Candles(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The candle updates of one frame, in the venue's order."""
+    """The candle updates of one read of the socket, in the venue's order."""
 
     connection: str
     records: list[Candle]
+    received_at_us: int
+
+
+class Tickers(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The ticker updates of one read of the socket; only where a ticker was subscribed."""
+
+    connection: str
+    records: list[Ticker]
     received_at_us: int
 
 
@@ -121,5 +165,5 @@ class Disconnected(msgspec.Struct, frozen=True, tag=True, array_like=True):
     reason: str
 
 
-Event = Subscribed | Unsubscribed | Rejected | Trades | Candles | Watermark | Disconnected
+Event = Subscribed | Unsubscribed | Rejected | Trades | Candles | Tickers | Watermark | Disconnected
 """What a live session yields, in order."""

@@ -1,0 +1,40 @@
+"""What one REST request for history gave: the value between a venue's mapper and the pager; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fullon_exchange.records import Candle, Trade
+
+
+@dataclass(frozen=True)
+class CandleAnswer:
+    """One answer of a candle request: rows as published, the running one included."""
+
+    rows: Sequence[Candle]
+    unreadable: Sequence[str] = ()
+    """Excerpts of rows that could not be read."""
+
+
+@dataclass(frozen=True)
+class TradeAnswer:
+    """One answer of a trade request, oldest first."""
+
+    rows: Sequence[Trade]
+    following: int
+    """The cursor for what comes after these rows."""
+    full: bool = False
+    """True where the answer is as long as the venue's answers get."""
+    honoured: bool = True
+    """False where the rows begin before the cursor: the venue has ignored it."""
+    unreadable: Sequence[tuple[int, str]] = ()
+    """For each row that could not be read: how many readable rows come before it, and an excerpt."""
+
+
+@dataclass
+class VenueFacts:
+    """What has been learned of a venue's history; one for each venue object, shared by its sources."""
+
+    honours_cursor: bool = False
+    """True once an answer has shown that trades are paged by the cursor asked for."""
+    listed_us: dict[str, int] = field(default_factory=dict)
+    """When a market's first trade or candle was, by unified symbol; bounded by the number of markets."""

@@ -1,0 +1,1 @@
+"""Binance spot: pure mappers, the WebSocket streams protocol, REST history."""

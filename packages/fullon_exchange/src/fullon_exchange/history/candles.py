@@ -1,0 +1,161 @@
+"""Page through closed candles.
+
+The end is known by time, never by a short page. A candle that is absent between two others, or at the start, is
+the venue's own hole: confirmed by a second request and named with its reason. At the end it may simply not be
+published yet: it is named only once it is `_ABSENT_AGE_US` old, and left as a gap before that.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from fullon_exchange.answers import CandleAnswer
+from fullon_exchange.clock import Clock
+from fullon_exchange.errors import PageStuck
+from fullon_exchange.history import reasons
+from fullon_exchange.history.reasons import Settle
+from fullon_exchange.records import Candle, Interval, Page
+from fullon_exchange.timeframes import MINUTE_US, Timeframe
+from fullon_log import get_component_logger
+
+_ABSENT_AGE_US = 10 * MINUTE_US
+
+
+class CandleSource(Protocol):
+    """One venue's candles of one symbol and timeframe."""
+
+    exchange: str
+    symbol: str
+    timeframe: Timeframe
+    window: int | None
+    """How many of the newest candles the venue serves at all; None where all of them."""
+
+    async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+        """Ask for the candles of `[start_us, end_us)`; the venue may answer more, fewer or others."""
+
+    async def fetch_listed_us(self) -> int | None:
+        """Return when the market's first candle opened; None where it has none or the venue cannot tell."""
+
+
+async def candle_pages(
+    source: CandleSource, start_us: int, end_us: int, *, clock: Clock, settle: Settle
+) -> AsyncIterator[Page[Candle]]:
+    """Yield the closed candles of `[start_us, end_us)` page by page; see `Exchange.fetch_candles`.
+
+    Raises:
+        PageStuck: asked for what follows, the venue answers only what came before.
+    """
+    timeframe = source.timeframe
+    position = timeframe.floor_us(start_us)
+    settled_us = settle.until_us(clock)
+    end_us = timeframe.floor_us(min(end_us, settled_us))
+    first = True
+    while position < end_us:
+        answer, rows = await _fetch(source, position, end_us)
+        if not rows and not first and _is_stale(source, answer, position):
+            raise PageStuck(
+                f"asked for candles from {position} on, answered {len(answer.rows)} candles that end before it",
+                exchange=source.exchange,
+                symbol=source.symbol,
+                channel=f"candles{timeframe.name}",
+            )
+        holes = _Holes(source, answer, leading=first)
+        expected = position
+        for run in _runs(rows, position, timeframe):
+            hole = await holes.explain(expected, run[0].timestamp_us)
+            expected = timeframe.next_us(run[-1].timestamp_us)
+            yield Page(run, (run[0].timestamp_us, expected), hole)
+        if not rows:
+            absent_until = min(end_us, timeframe.floor_us(settled_us - _ABSENT_AGE_US))
+            if position < absent_until:
+                yield Page((), (absent_until, absent_until), await holes.explain(position, absent_until))
+            return
+        position = expected
+        first = False
+
+
+async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[CandleAnswer, list[Candle]]:
+    """Ask, and ask again where something is absent or unreadable; keep the fuller answer."""
+    answer = await source.fetch(start_us, end_us)
+    rows = _within(answer.rows, start_us, end_us)
+    if len(_runs(rows, start_us, source.timeframe)) == 1 and rows[0].timestamp_us == start_us and not answer.unreadable:
+        return answer, rows
+    again = await source.fetch(start_us, end_us)
+    rows_again = _within(again.rows, start_us, end_us)
+    return (again, rows_again) if len(rows_again) >= len(rows) else (answer, rows)
+
+
+def _within(rows: Sequence[Candle], start_us: int, end_us: int) -> list[Candle]:
+    """Return each candle of `[start_us, end_us)` once, oldest first; of two the later one in the answer."""
+    unique = {row.timestamp_us: row for row in rows if start_us <= row.timestamp_us < end_us}
+    return [unique[timestamp_us] for timestamp_us in sorted(unique)]
+
+
+def _runs(rows: Sequence[Candle], start_us: int, timeframe: Timeframe) -> list[list[Candle]]:
+    """Cut rows into runs of consecutive candles."""
+    runs: list[list[Candle]] = []
+    expected = start_us
+    for row in rows:
+        if not runs or row.timestamp_us != expected:
+            runs.append([])
+        runs[-1].append(row)
+        expected = timeframe.next_us(row.timestamp_us)
+    return runs
+
+
+def _is_stale(source: CandleSource, answer: CandleAnswer, position: int) -> bool:
+    """Tell whether the venue answered only with candles from before the asked start.
+
+    A venue with a window answers with its newest candles whatever is asked; that is no standstill.
+    """
+    return source.window is None and bool(answer.rows) and all(row.timestamp_us < position for row in answer.rows)
+
+
+class _Holes:
+    """Say why an answer lacks candles."""
+
+    def __init__(self, source: CandleSource, answer: CandleAnswer, *, leading: bool) -> None:
+        self._source = source
+        self._answer = answer
+        self._leading = leading
+
+    async def explain(self, start_us: int, end_us: int) -> list[tuple[Interval, str]]:
+        """Return `[start_us, end_us)` cut by reason; empty where nothing is absent."""
+        leading, self._leading = self._leading, False
+        if start_us >= end_us:
+            return []
+        named: list[tuple[Interval, str]] = []
+        if leading:
+            start_us = await self._explain_start(start_us, end_us, named)
+        if start_us < end_us:
+            reason = f"{reasons.NOT_PUBLISHED}: {self._source.exchange} has no candle here"
+            if self._answer.unreadable:
+                reason = f"{reasons.UNREADABLE}: {self._answer.unreadable[0]}"
+            named.append(((start_us, end_us), reason))
+            get_component_logger("fullon.exchange.history").warning(
+                "hole in candle history",
+                exchange=self._source.exchange,
+                symbol=self._source.symbol,
+                start_us=start_us,
+                end_us=end_us,
+                reason=reason,
+            )
+        return named
+
+    async def _explain_start(self, start_us: int, end_us: int, named: list[tuple[Interval, str]]) -> int:
+        """Name what is absent because the venue's history begins later; return where that explanation ends."""
+        source, rows = self._source, self._answer.rows
+        if source.window is not None and len(rows) >= source.window - 1:
+            kept = f"{source.exchange} serves only its newest {source.window} candles of {source.timeframe.name}"
+            named.append(((start_us, end_us), f"{reasons.RETENTION}: {kept}"))
+            return end_us
+        listed_us = await source.fetch_listed_us()
+        if listed_us is None or listed_us <= start_us:
+            return start_us
+        if rows and listed_us > rows[0].timestamp_us:
+            named.append(
+                ((start_us, end_us), f"{reasons.START_IGNORED}: {source.exchange} answers with its newest candles")
+            )
+            return end_us
+        listed_us = min(source.timeframe.floor_us(listed_us), end_us)
+        named.append(((start_us, listed_us), f"{reasons.LISTED_LATER}: the first candle opened at {listed_us} us"))
+        return listed_us

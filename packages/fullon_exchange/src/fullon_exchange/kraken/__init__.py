@@ -1,0 +1,1 @@
+"""Kraken spot: pure mappers, the WebSocket v2 protocol, REST history."""

@@ -1,0 +1,1 @@
+"""Live data of a venue: one shared session over as many sockets as it needs."""

@@ -1,0 +1,136 @@
+"""What one connection should carry and what the venue has acknowledged; pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from fullon_exchange.wire import Key
+
+_ATTEMPTS_MAX = 2
+
+
+@dataclass
+class _State:
+    phase: Literal["asked", "active", "leaving"]
+    asked_at: float
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """One message to send: (un)subscribe these keys, all of one channel."""
+
+    subscribe: bool
+    keys: tuple[Key, ...]
+
+
+class Subscriptions:
+    """Wanted against acknowledged, of one connection; times are real seconds."""
+
+    def __init__(self, *, ack_timeout_s: float, keys_per_order: int) -> None:
+        self._ack_timeout_s = ack_timeout_s
+        self._keys_per_order = keys_per_order
+        self._states: dict[Key, _State] = {}
+        self._single: set[Key] = set()
+
+    @property
+    def active(self) -> bool:
+        """Whether the venue has acknowledged any subscription."""
+        return any(state.phase == "active" for state in self._states.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has been asked for or everything has been given up."""
+        return not self._states
+
+    @property
+    def leaving(self) -> list[Key]:
+        """The subscriptions given up whose end has not been acknowledged."""
+        return [key for key, state in self._states.items() if state.phase == "leaving"]
+
+    def knows(self, key: Key) -> bool:
+        """Tell whether the venue has been asked for `key`."""
+        return key in self._states
+
+    def next_order(self, wanted: Iterable[Key], now: float) -> Order | None:
+        """Return what to send next to bring the venue to `wanted`, and count it as sent; None if nothing.
+
+        A request without an acknowledgement is sent once more; `overdue` tells when that was not enough.
+        """
+        wanted = set(wanted)
+        leaving = [key for key, state in self._states.items() if key not in wanted and state.phase != "leaving"]
+        if leaving:
+            return self._order(leaving, subscribe=False, now=now)
+        missing = [key for key in wanted if self._is_due(key, now)]
+        return self._order(sorted(missing), subscribe=True, now=now) if missing else None
+
+    def _is_due(self, key: Key, now: float) -> bool:
+        state = self._states.get(key)
+        if state is None:
+            return True
+        return state.phase == "asked" and state.attempts < _ATTEMPTS_MAX and self._is_late(state, now)
+
+    def _order(self, keys: list[Key], *, subscribe: bool, now: float) -> Order:
+        channel = keys[0][0]
+        chosen = [key for key in keys if key[0] == channel][: self._keys_per_order]
+        single = next((key for key in chosen if key in self._single), None)
+        if subscribe and single is not None:
+            chosen = [single]
+        for key in chosen:
+            if not subscribe:
+                self._states[key] = _State("leaving", now)
+            elif key in self._states:
+                self._states[key] = _State("asked", now, self._states[key].attempts + 1)
+            else:
+                self._states[key] = _State("asked", now)
+        return Order(subscribe, tuple(chosen))
+
+    def acknowledge(self, key: Key, *, subscribed: bool) -> bool:
+        """Take over an acknowledgement; return whether it changed anything."""
+        state = self._states.get(key)
+        if state is None:
+            return False
+        if subscribed and state.phase == "asked":
+            state.phase = "active"
+            self._single.discard(key)
+            return True
+        if not subscribed and state.phase == "leaving":
+            del self._states[key]
+            return True
+        return False
+
+    def refuse(self, keys: Iterable[Key], *, final: bool, now: float) -> list[Key]:
+        """Take over a refusal; return the keys that are refused for good.
+
+        A refused request of several keys says nothing about any one of them: each is then asked for alone.
+        """
+        refused = [key for key in keys if key in self._states and self._states[key].phase == "asked"]
+        if not final:
+            for key in refused:
+                self._states[key] = _State("asked", now, attempts=0)
+            return []
+        for key in refused:
+            del self._states[key]
+        if len(refused) > 1:
+            self._single.update(refused)
+            return []
+        self._single.difference_update(refused)
+        return refused
+
+    def overdue(self, now: float) -> list[Key]:
+        """Return the keys whose repeated request has not been acknowledged either."""
+        return [
+            key
+            for key, state in self._states.items()
+            if state.phase == "asked" and state.attempts >= _ATTEMPTS_MAX and self._is_late(state, now)
+        ]
+
+    def drop_overdue_leaving(self, now: float) -> list[Key]:
+        """Return the keys whose unsubscription has not been acknowledged in time, and count them as gone."""
+        gone = [key for key, state in self._states.items() if state.phase == "leaving" and self._is_late(state, now)]
+        for key in gone:
+            del self._states[key]
+        return gone
+
+    def _is_late(self, state: _State, now: float) -> bool:
+        return now - state.asked_at >= self._ack_timeout_s

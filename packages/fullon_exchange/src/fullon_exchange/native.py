@@ -1,0 +1,140 @@
+"""A native exchange: the shared pager, budget and session around what one venue supplies."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Self
+from urllib.parse import urlsplit
+
+from fullon_exchange.budget import BudgetUse, shared_budget
+from fullon_exchange.clock import Clock
+from fullon_exchange.errors import NotSupported, UnknownSymbol
+from fullon_exchange.history import Settle, candle_pages, trade_pages
+from fullon_exchange.http import HttpClient
+from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.live.session import NativeSession
+from fullon_exchange.live.time import ServerTime
+from fullon_exchange.origin import resolve
+from fullon_exchange.records import Candle, Page, Trade
+from fullon_exchange.venue import Venue
+
+_LISTINGS_AGE_MAX_S = 3600.0
+_LISTINGS_AGE_MISS_S = 60.0
+"""A symbol that is missing from listings older than this is looked for in fresh ones."""
+
+
+class NativeExchange:
+    """One venue, as `fullon_exchange.interface.Exchange`.
+
+    An async context manager; the environment (`FULLON_<EXCHANGE>_ORIGIN`) is read on entering it.
+    """
+
+    def __init__(self, venue: Venue, *, clock: Clock | None = None, settle: Settle | None = None) -> None:
+        self.name = venue.name
+        self.traits: VenueTraits = venue.traits
+        self.clock = clock if clock is not None else Clock.from_env()
+        self._venue = venue
+        self._settle = settle if settle is not None else Settle()
+        self._http: HttpClient | None = None
+        self._resources = AsyncExitStack()
+        self._listings: dict[str, Listing] = {}
+        self._listings_at = float("-inf")
+        self._listings_lock = asyncio.Lock()
+        self._server_time = ServerTime()
+
+    async def __aenter__(self) -> Self:
+        base_url = resolve(self.name, self._venue.rest_url)
+        budget = shared_budget(self.name, urlsplit(base_url).netloc, self._venue.budget, speed=self.clock.speed)
+        self._http = await self._resources.enter_async_context(
+            HttpClient(self.name, base_url, budget, self._venue.http)
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._http = None
+        await self._resources.aclose()
+
+    @property
+    def _client(self) -> HttpClient:
+        if self._http is None:
+            raise RuntimeError(f"{self.name}: enter the exchange (`async with`) before using it")
+        return self._http
+
+    def budget_use(self) -> BudgetUse:
+        """Return the gauge of the rate budget that the process shares for this venue."""
+        return self._client.budget.use()
+
+    async def fetch_time(self) -> int:
+        """Return the venue's own clock, in microseconds."""
+        return await self._venue.fetch_time(self._client)
+
+    async def fetch_listings(self) -> Mapping[str, Listing]:
+        """Return the venue's markets by unified symbol; cached for an hour, concurrent callers share one request."""
+        return await self._listings_younger_than(_LISTINGS_AGE_MAX_S)
+
+    async def _listings_younger_than(self, age_max_s: float) -> Mapping[str, Listing]:
+        async with self._listings_lock:
+            if time.monotonic() - self._listings_at > age_max_s:
+                self._listings = dict(await self._venue.fetch_listings(self._client))
+                self._listings_at = time.monotonic()
+            return self._listings
+
+    async def fetch_listing(self, symbol: str) -> Listing:
+        """Return one market, looked for again where it is missing from older listings.
+
+        Raises:
+            UnknownSymbol: not listed.
+        """
+        listings = await self.fetch_listings()
+        if symbol not in listings:
+            listings = await self._listings_younger_than(_LISTINGS_AGE_MISS_S)
+        if symbol not in listings:
+            raise UnknownSymbol("is not listed", exchange=self.name, symbol=symbol)
+        return listings[symbol]
+
+    async def fetch_candles(
+        self, symbol: str, timeframe: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL
+    ) -> AsyncIterator[Page[Candle]]:
+        """Yield closed candles of `[start_us, end_us)` page by page; see `Exchange.fetch_candles`.
+
+        Raises:
+            NotSupported: the venue has no candles of this timeframe.
+            UnknownSymbol: not listed.
+            TransientExchangeError: worth another try later.
+        """
+        if timeframe not in self.traits.timeframes:
+            raise NotSupported(
+                f"timeframe is {timeframe!r}; allowed are {', '.join(self.traits.timeframes)}",
+                exchange=self.name,
+                symbol=symbol,
+            )
+        listing = await self.fetch_listing(symbol)
+        source = self._venue.candles(self._client, listing, self._venue.timeframe(timeframe), urgency)
+        async for page in candle_pages(source, start_us, end_us, clock=self.clock, settle=self._settle):
+            yield page
+
+    async def fetch_trades(
+        self, symbol: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL
+    ) -> AsyncIterator[Page[Trade]]:
+        """Yield trades of `[start_us, end_us)` page by page; see `Exchange.fetch_trades`.
+
+        Raises:
+            UnknownSymbol: not listed.
+            TransientExchangeError: worth another try later.
+        """
+        listing = await self.fetch_listing(symbol)
+        source = self._venue.trades(self._client, listing, urgency)
+        async for page in trade_pages(source, start_us, end_us, clock=self.clock, settle=self._settle):
+            yield page
+
+    def live(self) -> NativeSession:
+        """Return a new live session; enter it to start."""
+        return NativeSession(
+            self._venue,
+            url=resolve(self.name, self._venue.websocket_url),
+            clock=self.clock,
+            server_time=self._server_time,
+            fetch_time=self.fetch_time,
+            fetch_listing=self.fetch_listing,
+        )

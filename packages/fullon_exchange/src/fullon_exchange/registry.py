@@ -1,0 +1,47 @@
+"""Which exchanges there are, and how to open one."""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fullon_exchange.binance.rest import Binance
+from fullon_exchange.clock import Clock
+from fullon_exchange.errors import NotSupported, UnknownExchange
+from fullon_exchange.interface import Exchange
+from fullon_exchange.kraken.rest import Kraken
+from fullon_exchange.native import NativeExchange
+from fullon_exchange.venue import Venue
+
+_NATIVE: dict[str, Callable[[], Venue]] = {"binance": Binance, "kraken": Kraken}
+
+NATIVE_EXCHANGES = tuple(sorted(_NATIVE))
+"""Names of the exchanges that are spoken to without ccxt."""
+
+
+def open_exchange(name: str, *, clock: Clock | None = None) -> Exchange:
+    """Return the exchange called `name` (ccxt's spelling, either case); enter it to use it.
+
+    `clock` defaults to what the environment says (`FULLON_CLOCK`).
+
+    Raises:
+        UnknownExchange: no exchange of this name; lists near names.
+        NotSupported: an exchange that ccxt knows and this package does not speak to yet.
+    """
+    key = name.strip().lower()
+    if key in _NATIVE:
+        return NativeExchange(_NATIVE[key](), clock=clock)
+    known = _ccxt_names()
+    if key in known:
+        raise NotSupported(
+            f"is known to ccxt but not spoken natively; native are {', '.join(NATIVE_EXCHANGES)}", exchange=key
+        )
+    near = difflib.get_close_matches(key, sorted({*_NATIVE, *known}), n=5, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"native are {', '.join(NATIVE_EXCHANGES)}"
+    raise UnknownExchange(f"no exchange is called {name!r}; {hint}", near=near)
+
+
+def _ccxt_names() -> frozenset[str]:
+    """Return the names ccxt knows; imported only when needed, it costs half a second and 90 MB."""
+    ccxt: Any = importlib.import_module("ccxt")
+    return frozenset(ccxt.exchanges)

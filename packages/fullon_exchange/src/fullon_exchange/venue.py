@@ -1,0 +1,65 @@
+"""What a native venue supplies; everything else is shared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fullon_exchange.budget import BudgetSpec
+from fullon_exchange.history import CandleSource, TradeSource
+from fullon_exchange.http import HttpClient, HttpDialect
+from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.timeframes import Timeframe
+from fullon_exchange.wire import Wire
+
+
+@dataclass(frozen=True)
+class SocketLimits:
+    """What a venue allows on its sockets, and how patient we are with them; seconds are real ones."""
+
+    streams_max: int
+    """Subscriptions on one socket."""
+    streams_per_message: int
+    messages_per_s: float
+    """Messages we send on one socket, pings included."""
+    pong_tells_time: bool = False
+    """True where the answer to a ping carries the venue's time; elsewhere it is asked for over REST."""
+    age_max_s: float | None = None
+    """When the venue cuts a socket, however healthy."""
+    silence_max_s: float = 15.0
+    """A socket that gave no frame, or no answer to a ping, for so long is dead."""
+    ack_timeout_s: float = 10.0
+    connect_timeout_s: float = 10.0
+    grace_s: float = 0.5
+    """How long a trade may take from the matching engine to the socket."""
+    lag_max_s: float = 30.0
+    """Trades that keep arriving later than this after they happened make us reconnect."""
+
+
+class Venue(Protocol):
+    """One venue's addresses, limits, mappers and cursor rules."""
+
+    name: str
+    traits: VenueTraits
+    rest_url: str
+    websocket_url: str
+    http: HttpDialect
+    budget: BudgetSpec
+    sockets: SocketLimits
+
+    async def fetch_time(self, http: HttpClient) -> int:
+        """Return the venue's clock in microseconds."""
+
+    async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
+        """Return the venue's markets by unified symbol."""
+
+    def timeframe(self, name: str) -> Timeframe:
+        """Return one of `traits.timeframes` as the venue cuts it."""
+
+    def candles(self, http: HttpClient, listing: Listing, timeframe: Timeframe, urgency: Urgency) -> CandleSource:
+        """Return the source of a market's candles."""
+
+    def trades(self, http: HttpClient, listing: Listing, urgency: Urgency) -> TradeSource:
+        """Return the source of a market's trades."""
+
+    def wire(self) -> Wire:
+        """Return the protocol of one new connection."""
