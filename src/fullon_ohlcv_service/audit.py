@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from fullon_exchange.clock import floor_minute_us
+from fullon_ohlcv.records import Interval
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.history import DAY_US

@@ -39,7 +39,7 @@ async def seed_database(market: SimulatedMarket, *, backtest_days: int = BACKTES
         if user_id is None:
             user = User(mail=mail, password=os.urandom(16).hex(), name="Admin", lastname="Demo")
             user_id = (await db.users.add_user(user)).uid
-        for venue in market.venues:
+        for venue in market.origins():
             cat_ex_id = await db.exchanges.get_exchange_cat_id(venue)
             if cat_ex_id is None:
                 cat_ex_id = (await db.exchanges.create_cat_exchange(venue)).cat_ex_id

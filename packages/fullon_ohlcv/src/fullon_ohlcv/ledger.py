@@ -40,10 +40,10 @@ async def read_summaries(connection: "AnyConnection", wanted: Wanted) -> dict[Se
     """Return how much of every wanted interval is accounted for."""
     rows = await connection.fetch(statement("summaries"), *wanted.columns)
     summaries = {}
-    for series_id, covered_us, unavailable_us, last_timestamp_us in rows:
+    for series_id, *numbers in rows:
         series = wanted.by_id[series_id]
         start_us, end_us = wanted.spans[series]
-        summaries[series] = CoverageSummary(end_us - start_us, covered_us, unavailable_us, last_timestamp_us)
+        summaries[series] = CoverageSummary(end_us - start_us, *numbers)
     return summaries
 
 

@@ -269,6 +269,7 @@ ORDER BY 1, 2
 SELECT wanted.series_id,
        (extract(epoch FROM known.covered) * 1000000)::bigint AS covered_us,
        (extract(epoch FROM lost.unavailable) * 1000000)::bigint AS unavailable_us,
+       us_of(known.covered_until) AS covered_until_us,
        CASE series.channel
            WHEN 'trades' THEN (SELECT us_of(max(timestamp)) FROM trades WHERE trades.series_id = wanted.series_id)
            ELSE (SELECT us_of(max(timestamp)) FROM candles WHERE candles.series_id = wanted.series_id)
@@ -277,7 +278,7 @@ FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us
 JOIN series USING (series_id)
 JOIN coverage USING (series_id)
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(upper(span) - lower(span)), interval '0') AS covered
+    SELECT coalesce(sum(upper(span) - lower(span)), interval '0') AS covered, max(upper(span)) AS covered_until
     FROM unnest(coverage.covered * tstzmultirange(span_us(start_us, end_us))) AS span
 ) AS known
 CROSS JOIN LATERAL (
@@ -287,6 +288,16 @@ CROSS JOIN LATERAL (
     ) AS span
     WHERE unavailable.series_id = wanted.series_id
 ) AS lost
+
+-- name: candles_between
+SELECT us_of(timestamp), open, high, low, close, volume, trades FROM candles
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+ORDER BY timestamp
+
+-- name: trades_between
+SELECT us_of(timestamp), price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END FROM trades
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+ORDER BY timestamp, length(trade_id), trade_id
 
 -- name: candle_times
 SELECT us_of(timestamp) FROM candles

@@ -79,11 +79,15 @@ class WriteResult:
 
 
 class CoverageSummary(NamedTuple):
-    """How much of a wanted interval is accounted for. `last_timestamp_us` is the series' newest row, wherever it is."""
+    """How much of a wanted interval is accounted for, and up to when anything in it is covered.
+
+    `last_timestamp_us` is the series' newest row, wherever it is.
+    """
 
     wanted_us: int
     covered_us: int
     unavailable_us: int
+    covered_until_us: int | None
     last_timestamp_us: int | None
 
 

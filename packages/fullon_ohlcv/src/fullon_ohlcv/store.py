@@ -18,12 +18,14 @@ from fullon_ohlcv.connection import (
 from fullon_ohlcv.intervals import checked
 from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries
 from fullon_ohlcv.records import (
+    CandleRow,
     CandleWrite,
     CoverageRun,
     CoverageSummary,
     Interval,
     MinuteState,
     Series,
+    TradeRow,
     TradeWrite,
     WriteResult,
 )
@@ -170,6 +172,18 @@ class TimeseriesStore:
             return WriteResult()
         async with self.connection("write trades") as connection, connection.transaction():
             return await store_trades(connection, batch)
+
+    async def read_candles(self, series: Series, interval: Interval) -> list[CandleRow]:
+        """Return the stored candles of an interval as they would be written, oldest first."""
+        async with self.connection("read candles") as connection:
+            rows = await connection.fetch(statement("candles_between"), series.series_id, *interval)
+        return [tuple(row) for row in rows]
+
+    async def read_trades(self, series: Series, interval: Interval) -> list[TradeRow]:
+        """Return the stored trades of an interval as they would be written, in the order of a fold."""
+        async with self.connection("read trades") as connection:
+            rows = await connection.fetch(statement("trades_between"), series.series_id, *interval)
+        return [tuple(row) for row in rows]
 
     async def mark_unavailable(self, series: Series, interval: Interval, reason: str) -> None:
         """Record that the exchange does not serve this interval (any more). Covered wins: what is covered stays so.
