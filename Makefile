@@ -22,7 +22,7 @@ PYTHON := $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
             $(shell $(name) -c '$(SUITABLE)' >/dev/null 2>&1 && echo $(name))) python3)
 endif
 
-# With a terminal, the program gets a process group of its own, so that Ctrl-C ends the program and not make:
+# With a terminal, the program gets a process group of its own (`set -m`), so that Ctrl-C ends it and not make:
 # the exit code is the program's.
 FOREGROUND := if [ -t 0 ]; then set -m; fi;
 
@@ -71,10 +71,10 @@ bench: install
 	@set -e; for program in benchmarks/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
 
 demo: install
-	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.demo
+	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.demo; exit $$?
 
 run: install
-	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.daemon
+	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.daemon; exit $$?
 
 # Needs Poetry; what it resolved goes into requirements.txt for everybody else.
 lock:
