@@ -1,17 +1,18 @@
-"""Binance spot's public formats: symbols, trades, aggregates, klines; pure functions from columns to JSON text.
+"""Binance spot's public formats: symbols, trades, klines; pure functions from a tape's columns to JSON text.
 
-Source: binance-spot-api-docs (rest-api.md, web-socket-streams.md), read 2026-11. Every decimal is printed with
-eight places.
+Source: binance-spot-api-docs (rest-api.md, web-socket-streams.md). Decimals are printed with eight places.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
-from fullon_simulator.columns import AggregateColumns, CandleColumns, TradeColumns
+from fullon_simulator.columns import AggregateColumns, CandleColumns, TradeColumns, tuples
 from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.timeframes import Timeframe
-from fullon_simulator.wire import decimal_text, rounded
+from fullon_simulator.wire import Printer, decimal_text, rounded
 
 _PLACES = 8
+_NOTHING = decimal_text(0, 0, _PLACES)
 
 
 def market_id(symbol: str) -> str:
@@ -21,8 +22,8 @@ def market_id(symbol: str) -> str:
 
 def symbol_entry(spec: SymbolSpec) -> dict[str, Any]:
     """Return the symbol's entry in exchangeInfo."""
-    tick = decimal_text(1, spec.price_digits, _PLACES)
-    step = decimal_text(1, spec.volume_digits, _PLACES)
+    price_text, volume_text = _printers(spec)
+    tick, step = price_text(1), volume_text(1)
     lot = {"minQty": step, "maxQty": "9000000000.00000000", "stepSize": step}
     return {
         "symbol": market_id(spec.symbol),
@@ -47,7 +48,7 @@ def symbol_entry(spec: SymbolSpec) -> dict[str, Any]:
                 "tickSize": tick,
             },
             {"filterType": "LOT_SIZE", **lot},
-            {"filterType": "MARKET_LOT_SIZE", **lot, "minQty": "0.00000000", "stepSize": "0.00000000"},
+            {"filterType": "MARKET_LOT_SIZE", **lot, "minQty": _NOTHING, "stepSize": _NOTHING},
             {
                 "filterType": "NOTIONAL",
                 "minNotional": "5.00000000",
@@ -66,16 +67,24 @@ def symbol_entry(spec: SymbolSpec) -> dict[str, Any]:
 
 def trade_rows(spec: SymbolSpec, rows: TradeColumns) -> str:
     """Return the rows of `trades` and `historicalTrades`."""
-    price_digits, volume_digits = spec.price_digits, spec.volume_digits
+    price_text, volume_text = _printers(spec)
     return ",".join(
-        f'{{"id":{trade_id},"price":"{decimal_text(price, price_digits, _PLACES)}",'
-        f'"qty":"{decimal_text(volume, volume_digits, _PLACES)}",'
+        f'{{"id":{trade_id},"price":"{price_text(price)}","qty":"{volume_text(volume)}",'
         f'"quoteQty":"{_quote_text(spec, price * volume)}","time":{time_us // 1000},'
         f'"isBuyerMaker":{"false" if buy else "true"},"isBestMatch":true}}'
-        for trade_id, time_us, price, volume, buy, _ in zip(
-            *(column.tolist() for column in rows), strict=True
-        )
+        for trade_id, time_us, price, volume, buy, _ in tuples(rows)
     )
+
+
+def trade_events(spec: SymbolSpec, rows: TradeColumns, event_ms: int) -> list[str]:
+    """Return one `@trade` payload for each trade."""
+    price_text, volume_text = _printers(spec)
+    name = market_id(spec.symbol)
+    return [
+        f'{{"e":"trade","E":{event_ms},"s":"{name}","t":{trade_id},"p":"{price_text(price)}",'
+        f'"q":"{volume_text(volume)}","T":{time_us // 1000},"m":{"false" if buy else "true"},"M":true}}'
+        for trade_id, time_us, price, volume, buy, _ in tuples(rows)
+    ]
 
 
 def aggregate_rows(spec: SymbolSpec, rows: AggregateColumns) -> str:
@@ -83,60 +92,81 @@ def aggregate_rows(spec: SymbolSpec, rows: AggregateColumns) -> str:
     return ",".join(f"{{{text}}}" for text in _aggregate_texts(spec, rows))
 
 
-def trade_events(spec: SymbolSpec, rows: TradeColumns, event_ms: int) -> list[str]:
-    """Return one `@trade` payload for each trade."""
-    price_digits, volume_digits, name = spec.price_digits, spec.volume_digits, market_id(spec.symbol)
-    return [
-        f'{{"e":"trade","E":{event_ms},"s":"{name}","t":{trade_id},"p":"{decimal_text(price, price_digits, _PLACES)}",'
-        f'"q":"{decimal_text(volume, volume_digits, _PLACES)}","T":{time_us // 1000},"m":{"false" if buy else "true"},"M":true}}'
-        for trade_id, time_us, price, volume, buy, _ in zip(
-            *(column.tolist() for column in rows), strict=True
-        )
-    ]
-
-
 def aggregate_events(spec: SymbolSpec, rows: AggregateColumns, event_ms: int) -> list[str]:
     """Return one `@aggTrade` payload for each aggregate."""
-    name = market_id(spec.symbol)
-    return [f'{{"e":"aggTrade","E":{event_ms},"s":"{name}",{text}}}' for text in _aggregate_texts(spec, rows)]
+    head = f'"e":"aggTrade","E":{event_ms},"s":"{market_id(spec.symbol)}"'
+    return [f"{{{head},{text}}}" for text in _aggregate_texts(spec, rows)]
+
+
+def _aggregate_texts(spec: SymbolSpec, rows: AggregateColumns) -> list[str]:
+    price_text, volume_text = _printers(spec)
+    return [
+        f'"a":{aggregate_id},"p":"{price_text(price)}","q":"{volume_text(volume)}","f":{first_id},"l":{last_id},'
+        f'"T":{time_us // 1000},"m":{"false" if buy else "true"},"M":true'
+        for aggregate_id, first_id, last_id, time_us, price, volume, buy in tuples(rows)
+    ]
 
 
 class Kline(NamedTuple):
     """One candle as text, traded or flat."""
 
+    open_us: int
     open: str
     high: str
     low: str
     close: str
-    volume: str
-    quote: str
-    buy_volume: str
-    buy_quote: str
-    trades: int
-    first_id: int
-    last_id: int
+    volume: str = _NOTHING
+    quote: str = _NOTHING
+    buy_volume: str = _NOTHING
+    buy_quote: str = _NOTHING
+    trades: int = 0
+    first_id: int = -1
+    last_id: int = -1
+
+    def row(self, timeframe: Timeframe) -> str:
+        """Return the kline as a row of REST `klines`."""
+        close_ms = timeframe.next(self.open_us) // 1000 - 1
+        return (
+            f'[{self.open_us // 1000},"{self.open}","{self.high}","{self.low}","{self.close}","{self.volume}",'
+            f'{close_ms},"{self.quote}",{self.trades},"{self.buy_volume}","{self.buy_quote}","0"]'
+        )
+
+    def event(self, symbol: str, interval: str, timeframe: Timeframe, event_ms: int, *, closed: bool) -> str:
+        """Return the kline as the payload of a `@kline_` stream."""
+        name, close_ms = market_id(symbol), timeframe.next(self.open_us) // 1000 - 1
+        return (
+            f'{{"e":"kline","E":{event_ms},"s":"{name}","k":{{"t":{self.open_us // 1000},"T":{close_ms},'
+            f'"s":"{name}","i":"{interval}","f":{self.first_id},"L":{self.last_id},"o":"{self.open}",'
+            f'"c":"{self.close}","h":"{self.high}","l":"{self.low}","v":"{self.volume}","n":{self.trades},'
+            f'"x":{"true" if closed else "false"},"q":"{self.quote}","V":"{self.buy_volume}",'
+            f'"Q":"{self.buy_quote}","B":"0"}}}}'
+        )
 
 
-def klines(spec: SymbolSpec, candles: CandleColumns, open_us: list[int], close: int) -> list[Kline]:
-    """Return a kline for every open time; where nothing was traded, flat at the last close, ids -1."""
-    price_digits, volume_digits = spec.price_digits, spec.volume_digits
-    nothing = decimal_text(0, 0, _PLACES)
-    traded = {row[0]: row for row in zip(*(column.tolist() for column in candles), strict=True)}
-    found = []
+def klines(spec: SymbolSpec, candles: CandleColumns, open_us: list[int], last_price: int) -> list[Kline]:
+    """Return a kline for every open time; where nothing was traded, flat at the last price."""
+    price_text, volume_text = _printers(spec)
+    quote_text = partial(_quote_text, spec)
+    traded = {row[0]: row for row in tuples(candles)}
+    found: list[Kline] = []
     for time_us in open_us:
         row = traded.get(time_us)
         if row is None:
-            price = decimal_text(close, price_digits, _PLACES)
-            found.append(Kline(price, price, price, price, nothing, nothing, nothing, nothing, 0, -1, -1))
+            flat = price_text(last_price)
+            found.append(Kline(time_us, flat, flat, flat, flat))
             continue
-        _, first, high, low, close, volume, quote, buy_volume, buy_quote, trades, first_id, last_id = row
+        _, first, high, low, last_price, volume, quote, buy_volume, buy_quote, trades, first_id, last_id = row
         found.append(
             Kline(
-                *(decimal_text(price, price_digits, _PLACES) for price in (first, high, low, close)),
-                decimal_text(volume, volume_digits, _PLACES),
-                _quote_text(spec, quote),
-                decimal_text(buy_volume, volume_digits, _PLACES),
-                _quote_text(spec, buy_quote),
+                time_us,
+                price_text(first),
+                price_text(high),
+                price_text(low),
+                price_text(last_price),
+                volume_text(volume),
+                quote_text(quote),
+                volume_text(buy_volume),
+                quote_text(buy_quote),
                 trades,
                 first_id,
                 last_id,
@@ -145,44 +175,12 @@ def klines(spec: SymbolSpec, candles: CandleColumns, open_us: list[int], close: 
     return found
 
 
-def kline_row(kline: Kline, open_us: int, next_us: int) -> str:
-    """Return one row of REST `klines`."""
+def _printers(spec: SymbolSpec) -> tuple[Printer, Printer]:
+    """Return what prints prices and what prints volumes."""
     return (
-        f'[{open_us // 1000},"{kline.open}","{kline.high}","{kline.low}","{kline.close}","{kline.volume}",'
-        f'{next_us // 1000 - 1},"{kline.quote}",{kline.trades},"{kline.buy_volume}","{kline.buy_quote}","0"]'
+        partial(decimal_text, digits=spec.price_digits, printed=_PLACES),
+        partial(decimal_text, digits=spec.volume_digits, printed=_PLACES),
     )
-
-
-def kline_event(
-    spec: SymbolSpec,
-    kline: Kline,
-    interval: str,
-    timeframe: Timeframe,
-    open_us: int,
-    event_ms: int,
-    *,
-    closed: bool,
-) -> str:
-    """Return a `@kline_` payload."""
-    name = market_id(spec.symbol)
-    return (
-        f'{{"e":"kline","E":{event_ms},"s":"{name}","k":{{"t":{open_us // 1000},"T":{timeframe.next(open_us) // 1000 - 1},'
-        f'"s":"{name}","i":"{interval}","f":{kline.first_id},"L":{kline.last_id},"o":"{kline.open}","c":"{kline.close}",'
-        f'"h":"{kline.high}","l":"{kline.low}","v":"{kline.volume}","n":{kline.trades},"x":{"true" if closed else "false"},'
-        f'"q":"{kline.quote}","V":"{kline.buy_volume}","Q":"{kline.buy_quote}","B":"0"}}}}'
-    )
-
-
-def _aggregate_texts(spec: SymbolSpec, rows: AggregateColumns) -> list[str]:
-    price_digits, volume_digits = spec.price_digits, spec.volume_digits
-    return [
-        f'"a":{aggregate_id},"p":"{decimal_text(price, price_digits, _PLACES)}",'
-        f'"q":"{decimal_text(volume, volume_digits, _PLACES)}","f":{first_id},"l":{last_id},'
-        f'"T":{time_us // 1000},"m":{"false" if buy else "true"},"M":true'
-        for aggregate_id, first_id, last_id, time_us, price, volume, buy in zip(
-            *(column.tolist() for column in rows), strict=True
-        )
-    ]
 
 
 def _quote_text(spec: SymbolSpec, units: int) -> str:

@@ -1,4 +1,4 @@
-"""Plausible markets of each venue: famous coins first, made-up ones after them, in a mix of busy, quiet and dead."""
+"""Plausible markets of each venue: famous coins, then made-up ones, a mix of busy, quiet and dead."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,8 +40,8 @@ def default_symbols(
 ) -> list[SymbolSpec]:
     """Return the first `number` markets of `venue`, always the same ones.
 
-    `activity` multiplies how often they trade. With `recent_listing_us` every fifth market, beginning with the
-    third, is listed only then; else all are years old.
+    `activity` multiplies how often they trade. With `recent_listing_us` every fifth market, beginning with
+    the third, is listed only then; else all are years old.
 
     Raises:
         ValueError: the venue is unknown or the number negative.
@@ -53,8 +53,7 @@ def default_symbols(
     specs = list(islice(_markets(venue), number))
     if recent_listing_us is not None:
         specs = [
-            replace(spec, listed_at_us=recent_listing_us) if at % 5 == 2 else spec
-            for at, spec in enumerate(specs)
+            replace(spec, listed_at_us=recent_listing_us) if at % 5 == 2 else spec for at, spec in enumerate(specs)
         ]
     return [replace(spec, trades_per_day=spec.rate * activity) for spec in specs]
 
@@ -62,9 +61,7 @@ def default_symbols(
 def _markets(venue: str) -> Iterator[SymbolSpec]:
     main, second = _QUOTES[venue]
     for base, price, kind in _FAMOUS:
-        spec = SymbolSpec(
-            f"{base}/{main}", price=price, kind=kind, listed_at_us=_listed(len(base) * 131 % 900)
-        )
+        spec = SymbolSpec(f"{base}/{main}", price=price, kind=kind, listed_at_us=_listed(len(base) * 131 % 900))
         yield replace(spec, trades_per_day=spec.rate * _BUSIEST) if base == "BTC" else spec
     for base, price, _ in _FAMOUS[:5]:
         yield SymbolSpec(f"{base}/{second}", price=price * 0.97, kind="quiet", listed_at_us=_listed(1_400))

@@ -57,16 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--clock", help="<exchange epoch s>@<unix epoch s>x<speed>; default FULLON_CLOCK, else real time"
     )
-    serve.add_argument(
-        "--activity", type=float, default=1.0, help="multiplies how often the markets trade (1.0)"
-    )
+    serve.add_argument("--activity", type=float, default=1.0, help="multiplies how often the markets trade (1.0)")
     serve.add_argument(
         "--recent-listing", type=_instant, metavar="TIME",
         help="when every fifth market opens: epoch seconds or ISO time; else all are years old",
     )  # fmt: skip
-    serve.add_argument(
-        "--mixed-frames", action="store_true", help="Kraken puts several symbols into one trade message"
-    )
+    serve.add_argument("--mixed-frames", action="store_true", help="Kraken puts several symbols into one trade message")
     serve.add_argument("--no-rate-limits", action="store_true", help="let every request through")
     return parser
 
@@ -113,9 +109,7 @@ def _recording(text: str) -> tuple[str, str, Path]:
     market, _, path = text.partition("=")
     venue, _, symbol = market.partition(":")
     if not (venue and symbol and path):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAME:SYMBOL=FILE, for instance kraken:BTC/USD=trades.json"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:SYMBOL=FILE, for instance kraken:BTC/USD=trades.json")
     return venue, symbol, Path(path)
 
 

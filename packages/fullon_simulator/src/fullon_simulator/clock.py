@@ -1,8 +1,8 @@
 """The market's clock: real time, or another time at another pace.
 
-`FULLON_CLOCK="<exchange epoch s>@<unix epoch s>x<speed>"` is shared by the market and the programs that read it:
-exchange time = exchange + (unix now - unix) * speed. Everything the market paces (heartbeats, candle updates,
-rate windows) runs on this clock; time-outs of the network stay real.
+`FULLON_CLOCK="<exchange epoch s>@<unix epoch s>x<speed>"` is shared by the market and the programs that read
+it: exchange time = exchange + (unix now - unix) * speed. Everything the market paces (heartbeats, candle
+updates, rate windows) runs on this clock; time-outs of the network stay real.
 """
 
 import os

@@ -4,9 +4,10 @@ Prices and volumes are integers in units of the symbol's last decimal, so sums a
 products of both. Times are microseconds since the epoch.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,19 +30,6 @@ class TradeColumns(NamedTuple):
     market: Flags
     """True where the taker's order was a market order, False for a limit order."""
 
-    def cut(self, start: int, stop: int) -> "TradeColumns":
-        """Return the rows `[start, stop)` as views."""
-        return TradeColumns(*(column[start:stop] for column in self))
-
-    @classmethod
-    def join(cls, parts: list[Self]) -> "TradeColumns":
-        """Return the parts one after the other; a single one without copying."""
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return NO_TRADES
-        return TradeColumns(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
 
 class AggregateColumns(NamedTuple):
     """Trades of one taker at one price and time, taken together."""
@@ -53,15 +41,6 @@ class AggregateColumns(NamedTuple):
     price: Ints
     volume: Ints
     buy: Flags
-
-    @classmethod
-    def join(cls, parts: list[Self]) -> "AggregateColumns":
-        """Return the parts one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return NO_AGGREGATES
-        return AggregateColumns(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 class CandleColumns(NamedTuple):
@@ -89,19 +68,6 @@ class CandleColumns(NamedTuple):
             rows.volume * rows.buy, quote * rows.buy, np.ones_like(rows.volume), rows.trade_id, rows.trade_id,
         )  # fmt: skip
 
-    def cut(self, start: int, stop: int) -> "CandleColumns":
-        """Return the rows `[start, stop)` as views."""
-        return CandleColumns(*(column[start:stop] for column in self))
-
-    @classmethod
-    def join(cls, parts: list[Self]) -> "CandleColumns":
-        """Return the parts one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return NO_CANDLES
-        return CandleColumns(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
     def fold(self, open_us: Ints) -> "CandleColumns":
         """Return one candle per run of equal `open_us`, which gives each row's new open time."""
         if not len(open_us):
@@ -109,15 +75,39 @@ class CandleColumns(NamedTuple):
         first = np.flatnonzero(np.concatenate(([True], open_us[1:] != open_us[:-1])))
         last = np.concatenate((first[1:], [len(open_us)])) - 1
         return CandleColumns(
-            open_us[first],
-            self.open[first],
-            np.maximum.reduceat(self.high, first),
-            np.minimum.reduceat(self.low, first),
-            self.close[last],
-            *(np.add.reduceat(column, first) for column in self[5:10]),
-            self.first_id[first],
-            self.last_id[last],
+            time_us=open_us[first],
+            open=self.open[first],
+            high=np.maximum.reduceat(self.high, first),
+            low=np.minimum.reduceat(self.low, first),
+            close=self.close[last],
+            volume=np.add.reduceat(self.volume, first),
+            quote=np.add.reduceat(self.quote, first),
+            buy_volume=np.add.reduceat(self.buy_volume, first),
+            buy_quote=np.add.reduceat(self.buy_quote, first),
+            trades=np.add.reduceat(self.trades, first),
+            first_id=self.first_id[first],
+            last_id=self.last_id[last],
         )
+
+
+Columns = TypeVar("Columns", TradeColumns, AggregateColumns, CandleColumns)
+
+
+def cut(columns: Columns, start: int, stop: int) -> Columns:
+    """Return the rows `[start, stop)` as views."""
+    return type(columns)._make(column[start:stop] for column in columns)
+
+
+def join(parts: list[Columns], nothing: Columns) -> Columns:
+    """Return the parts one after the other, a single one without copying, `nothing` for none."""
+    if len(parts) < 2:
+        return parts[0] if parts else nothing
+    return type(nothing)._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def tuples(columns: Columns) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows as tuples of Python's own numbers, in the order of the fields."""
+    return zip(*(column.tolist() for column in columns), strict=True)
 
 
 _NO_INTS = np.empty(0, dtype=np.int64)

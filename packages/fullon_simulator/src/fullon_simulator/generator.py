@@ -1,13 +1,14 @@
 """A market out of nothing but a seed: any day of any symbol on demand, the same in every process.
 
 Nothing is stored. How many orders there are before a day is a closed formula, so trade ids, which are one
-unbroken sequence, need no counting; everything inside a day comes from a random generator seeded with a hash of
-(venue, symbol, seed, day). Prices are value noise at the ends of the days, bridged by a random walk inside.
+unbroken sequence, need no counting; everything inside a day comes from a random generator seeded with a hash
+of (venue, symbol, seed, day). Prices are value noise at the ends of the days, bridged by a random walk inside.
 
     orders before day k after listing   1 + floor(orders a day * (k - 1 + rest of the listing day + noise(k)))
     trades before order a               a // PATTERN * trades of a pattern + trades before (a % PATTERN)
 
-An order (one taker, one time, one price) is filled by one or several trades; the sizes repeat every PATTERN orders.
+An order (one taker, one time, one price) is filled by one or several trades; how many repeats every PATTERN
+orders.
 """
 
 import math
@@ -17,7 +18,7 @@ from hashlib import blake2b
 import numpy as np
 
 from fullon_simulator.clock import DAY_US, MINUTE_US, SECOND_US
-from fullon_simulator.columns import Block, Ints, TradeColumns
+from fullon_simulator.columns import Block, Flags, Ints, TradeColumns
 from fullon_simulator.spec import SymbolSpec
 
 _PATTERN = 997
@@ -34,11 +35,7 @@ _NOTIONAL_MEDIAN = 300.0
 _NOTIONAL_MAX = 200_000.0
 
 _MINUTES = np.arange(1440, dtype=np.int64)
-_INTRADAY = (
-    1.0
-    + 0.5 * np.sin((_MINUTES - 600) * (2 * math.pi / 1440))
-    + 0.25 * np.sin(_MINUTES * (4 * math.pi / 1440))
-)
+_INTRADAY = 1.0 + 0.5 * np.sin((_MINUTES - 600) * (2 * math.pi / 1440)) + 0.25 * np.sin(_MINUTES * (4 * math.pi / 1440))
 
 
 class GeneratedHistory:
@@ -111,17 +108,13 @@ class GeneratedHistory:
         return patterns * self._pattern_trades + int(self._trades_before_order[rest])
 
     def _order_times(self, day: int, orders: int, random: np.random.Generator) -> Ints:
-        """Draw sorted times, crowded in busy minutes, absent from silent ones, a share of them in one second."""
+        """Draw sorted times: many in busy minutes, none in silent ones, a share of them in one second."""
         start_us = max(day * DAY_US, self._listed_us)
         end_us = (day + 1) * DAY_US
-        weights = (
-            _INTRADAY * np.exp(0.7 * random.standard_normal(1440)) * (random.random(1440) > _SILENT_SHARE)
-        )
+        weights = _INTRADAY * np.exp(0.7 * random.standard_normal(1440)) * (random.random(1440) > _SILENT_SHARE)
         from_minute = (start_us - day * DAY_US) // MINUTE_US
         weights = weights[from_minute:] + 1e-12
-        edges = (
-            np.concatenate(([start_us], day * DAY_US + (_MINUTES[from_minute:] + 1) * MINUTE_US)) - start_us
-        )
+        edges = np.concatenate(([start_us], day * DAY_US + (_MINUTES[from_minute:] + 1) * MINUTE_US)) - start_us
         odds = np.concatenate(([0.0], np.cumsum(weights)))
         offsets = np.interp(random.random(orders) * odds[-1], odds, edges)
         crowd = int(orders * self._spec.burst_share)
@@ -130,7 +123,7 @@ class GeneratedHistory:
         offsets = np.clip(np.sort(offsets), 0, end_us - start_us - 1).astype(np.int64)
         if orders and start_us == self._listed_us:
             offsets[0] = 0
-        time_us = start_us + offsets
+        time_us: Ints = start_us + offsets
         return time_us - time_us % self._step_us
 
     def _order_prices(self, day: int, orders: int, random: np.random.Generator) -> Ints:
@@ -165,7 +158,7 @@ def _digest(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "big")
 
 
-def _leaders(follows: np.ndarray) -> Ints:  # type: ignore[type-arg]
+def _leaders(follows: Flags) -> Ints:
     """Return for each order the latest one at or before it that follows nobody; the first never follows."""
     own = np.arange(len(follows))
     return np.maximum.accumulate(np.where(follows, 0, own))

@@ -47,8 +47,8 @@ class SimulatedMarket:
     """Kraken and Binance on loopback ports, as an async context manager.
 
     `venues` says which markets each has. Without `clock` it is that of `FULLON_CLOCK`, read at construction.
-    `rate_limits=False` lets every request through; `mixed_frames=True` lets Kraken put trades of several symbols
-    into one message; `recent_listing_us` is when every fifth default market opens.
+    `rate_limits=False` lets every request through; `mixed_frames=True` lets Kraken put trades of several
+    symbols into one message; `recent_listing_us` is when every fifth default market opens.
 
     Raises:
         ValueError: an unknown venue, or a symbol named twice.
@@ -74,10 +74,13 @@ class SimulatedMarket:
         self._exit = AsyncExitStack()
         cache = BlockCache()
         for name, markets in venues.items():
-            if isinstance(markets, int):
-                markets = default_symbols(name, markets, recent_listing_us=recent_listing_us)
+            chosen: Sequence[SymbolSpec | Tape] = (
+                default_symbols(name, markets, recent_listing_us=recent_listing_us)
+                if isinstance(markets, int)
+                else markets
+            )
             tapes: dict[str, Tape] = {}
-            for market in markets:
+            for market in chosen:
                 tape = market if isinstance(market, Tape) else Tape(seed, name, market)
                 tape.share(cache)
                 if tapes.setdefault(tape.spec.symbol, tape) is not tape:

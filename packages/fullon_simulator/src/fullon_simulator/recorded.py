@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fullon_simulator.clock import DAY_US, SECOND_US
-from fullon_simulator.columns import Block, TradeColumns
+from fullon_simulator.columns import Block, TradeColumns, cut
 from fullon_simulator.errors import RecordingUnreadable
 from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.tape import Tape
@@ -40,11 +40,7 @@ class RecordedHistory:
             np.array([trade.side == "buy" for trade in ordered], dtype=np.bool_),
             np.array([trade.order_type == "market" for trade in ordered], dtype=np.bool_),
         )
-        if (
-            not ordered
-            or np.any(np.diff(self._rows.trade_id) <= 0)
-            or np.any(np.diff(self._rows.time_us) < 0)
-        ):
+        if not ordered or np.any(np.diff(self._rows.trade_id) <= 0) or np.any(np.diff(self._rows.time_us) < 0):
             raise ValueError(
                 f"a recording of {spec.symbol} needs trades with distinct ids, in the order of their times"
             )
@@ -72,7 +68,7 @@ class RecordedHistory:
         start, stop = self.trades_before(day), self.trades_before(day + 1)
         first, last = self.aggregates_before(day), self.aggregates_before(day + 1)
         starts = np.concatenate((self._aggregate_first[first:last], [stop])) - start
-        return Block(start, first, self._rows.cut(start, stop), starts)
+        return Block(start, first, cut(self._rows, start, stop), starts)
 
 
 def replay(venue: str, symbol: str, trades: Iterable[RecordedTrade], *, shift_us: int = 0) -> Tape:
@@ -93,8 +89,8 @@ def replay(venue: str, symbol: str, trades: Iterable[RecordedTrade], *, shift_us
 def read_recording(path: Path) -> list[RecordedTrade]:
     """Read trades of one symbol from a file, plain or gzip, in one of three forms.
 
-    An answer of Kraken's REST Trades; lines of a Binance `@trade` stream, each with or without the time of its
-    receipt before it; or lines `[timestamp_us, "price", "volume", "buy"|"sell", "market"|"limit", trade_id]`.
+    An answer of Kraken's REST Trades; lines of a Binance `@trade` stream, each with or without the time of
+    its receipt before it; or lines `[timestamp_us, "price", "volume", "buy"|"sell", "market"|"limit", id]`.
 
     Raises:
         RecordingUnreadable: the file cannot be read or has none of these forms.
@@ -127,14 +123,10 @@ def _trades_of(text: str) -> Iterator[RecordedTrade]:
         message = json.loads(line[min(starts) :])
         if isinstance(message, list):
             timestamp_us, price, volume, side, order_type, trade_id = message
-            yield RecordedTrade(
-                int(timestamp_us), Decimal(price), Decimal(volume), side, order_type, int(trade_id)
-            )
+            yield RecordedTrade(int(timestamp_us), Decimal(price), Decimal(volume), side, order_type, int(trade_id))
         elif (event := message.get("data", message)).get("e") == "trade":
             side = "sell" if event["m"] else "buy"
-            yield RecordedTrade(
-                event["T"] * 1000, Decimal(event["p"]), Decimal(event["q"]), side, "limit", event["t"]
-            )
+            yield RecordedTrade(event["T"] * 1000, Decimal(event["p"]), Decimal(event["q"]), side, "limit", event["t"])
 
 
 def _decimals(number: Decimal) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiohttp import WSCloseCode, web
+from aiohttp import web
 
 _WRITE_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 2.0
@@ -70,8 +70,11 @@ class Connection:
     PENDING_MAX = 20_000
     """Frames that may wait for a slow client before it is cut."""
 
-    def __init__(self, socket: web.WebSocketResponse, counters: Counters, opened_us: int) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, request: web.Request, counters: Counters, opened_us: int
+    ) -> None:
         self._socket = socket
+        self._request = request
         self._counters = counters
         self._pending: deque[Frame | _Ping | _Pong | _Close] = deque()
         self._wake = asyncio.Event()
@@ -90,8 +93,7 @@ class Connection:
     def send(self, frame: Frame, now_us: int) -> None:
         """Queue `frame`; a client that does not read is cut."""
         if len(self._pending) >= self.PENDING_MAX:
-            self._pending.clear()
-            self.close(WSCloseCode.POLICY_VIOLATION, "too slow")
+            self.abort()
             return
         self.sent_us = now_us
         self._put(frame)
@@ -108,6 +110,12 @@ class Connection:
         """Close once what is queued has been sent."""
         self._put(_Close(code, reason))
 
+    def abort(self) -> None:
+        """Cut the connection at once, without a close frame and without what is queued."""
+        self._pending.clear()
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
     def _put(self, item: "Frame | _Ping | _Pong | _Close") -> None:
         self._pending.append(item)
         self._wake.set()
@@ -122,8 +130,7 @@ class Connection:
                     while self._pending:
                         await self._write(self._pending.popleft())
         except (ConnectionError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._socket.close(code=WSCloseCode.ABNORMAL_CLOSURE)
+            self.abort()
 
     async def _write(self, item: "Frame | _Ping | _Pong | _Close") -> None:
         if isinstance(item, Frame):
@@ -139,6 +146,4 @@ class Connection:
 
 def new_socket() -> web.WebSocketResponse:
     """Return a socket whose pings and pongs are ours to see, without compression."""
-    return web.WebSocketResponse(
-        autoping=False, compress=False, timeout=_CLOSE_TIMEOUT_S, max_msg_size=1 << 20
-    )
+    return web.WebSocketResponse(autoping=False, compress=False, timeout=_CLOSE_TIMEOUT_S, max_msg_size=1 << 20)

@@ -40,13 +40,10 @@ class SymbolSpec:
         base, slash, quote = self.symbol.partition("/")
         if not (slash and base.isalnum() and quote.isalnum() and self.symbol == self.symbol.upper()):
             raise ValueError(
-                f"symbol is {self.symbol!r}; "
-                "allowed is BASE/QUOTE in capitals and digits, for instance BTC/USDT"
+                f"symbol is {self.symbol!r}; allowed is BASE/QUOTE in capitals and digits, for instance BTC/USDT"
             )
         if self.kind not in TRADES_PER_DAY:
-            raise ValueError(
-                f"kind of {self.symbol} is {self.kind!r}; allowed are {', '.join(TRADES_PER_DAY)}"
-            )
+            raise ValueError(f"kind of {self.symbol} is {self.kind!r}; allowed are {', '.join(TRADES_PER_DAY)}")
         if not 0 <= self.rate <= 5_000_000:
             raise ValueError(f"trades_per_day of {self.symbol} is {self.rate}; allowed is 0 to 5000000")
         if not 1e-7 <= self.price <= 1e7:

@@ -8,7 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from fullon_simulator.clock import DAY_US, MINUTE_US, SECOND_US
-from fullon_simulator.columns import AggregateColumns, Block, CandleColumns, History, TradeColumns
+from fullon_simulator.columns import (
+    NO_AGGREGATES,
+    NO_CANDLES,
+    NO_TRADES,
+    AggregateColumns,
+    Block,
+    CandleColumns,
+    History,
+    TradeColumns,
+    cut,
+    join,
+    tuples,
+)
 from fullon_simulator.generator import GeneratedHistory
 from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.timeframes import MINUTE, Timeframe
@@ -128,10 +140,15 @@ class Tape:
             if day is None:
                 break
             block = self._block(day)
-            part = block.trades.cut(start - block.position, stop - block.position)
+            part = cut(block.trades, start - block.position, stop - block.position)
             parts.append(part)
             start += len(part.price)
-        return TradeColumns.join(parts)
+        return join(parts, NO_TRADES)
+
+    def last_price(self, time_us: int) -> int:
+        """Return the price of the last trade before `time_us`, in units; 0 where there is none."""
+        position = self.position(time_us)
+        return int(self.read(position - 1, position).price[0]) if position else 0
 
     def aggregate_position(self, time_us: int) -> int:
         """Return how many aggregates happened before `time_us`."""
@@ -150,15 +167,13 @@ class Tape:
                 break
             block = self._block(day)
             orders = len(block.aggregate_first) - 1
-            part = block.aggregates(
-                start - block.aggregate_position, min(stop - block.aggregate_position, orders)
-            )
+            part = block.aggregates(start - block.aggregate_position, min(stop - block.aggregate_position, orders))
             parts.append(part)
             start += len(part.price)
-        return AggregateColumns.join(parts)
+        return join(parts, NO_AGGREGATES)
 
     def fold(self, start_us: int, end_us: int, timeframe: Timeframe = MINUTE) -> CandleColumns:
-        """Return the non-empty candles of the trades in `[start_us, end_us)`; start at a candle's open time."""
+        """Return the non-empty candles of `[start_us, end_us)`, which starts at a candle's open time."""
         if timeframe.length_us and timeframe.length_us % MINUTE_US:
             rows = self.read(self.position(start_us), self.position(end_us))
             return CandleColumns.of_trades(rows).fold(timeframe.floor_all(rows.time_us))
@@ -167,10 +182,10 @@ class Tape:
         for day in range(max(start_us // DAY_US, self._history.first_day), -(-whole_end_us // DAY_US)):
             minutes = self._block(day).minutes
             first, last = np.searchsorted(minutes.time_us, [start_us, whole_end_us])
-            parts.append(minutes.cut(int(first), int(last)))
+            parts.append(cut(minutes, int(first), int(last)))
         tail = self.read(self.position(max(start_us, whole_end_us)), self.position(end_us))
         parts.append(CandleColumns.of_trades(tail).fold(tail.time_us - tail.time_us % MINUTE_US))
-        candles = CandleColumns.join(parts)
+        candles = join(parts, NO_CANDLES)
         return candles if timeframe is MINUTE else candles.fold(timeframe.floor_all(candles.time_us))
 
     def trades(self, start_us: int, end_us: int) -> list[TapeTrade]:
@@ -187,7 +202,7 @@ class Tape:
                 "market" if market else "limit",
                 str(trade_id),
             )
-            for trade_id, time_us, price, volume, buy, market in zip(*(c.tolist() for c in rows), strict=True)
+            for trade_id, time_us, price, volume, buy, market in tuples(rows)
         ]
 
     def aggregates(self, start_us: int, end_us: int) -> list[TapeTrade]:
@@ -203,9 +218,7 @@ class Tape:
                 "",
                 str(aggregate_id),
             )
-            for aggregate_id, _, _, time_us, price, volume, buy in zip(
-                *(c.tolist() for c in rows), strict=True
-            )
+            for aggregate_id, _, _, time_us, price, volume, buy in tuples(rows)
         ]
 
     def candles(self, start_us: int, end_us: int, timeframe_s: int = 60) -> list[TapeCandle]:
@@ -224,16 +237,14 @@ class Tape:
                 volume / volume_unit,
                 trades,
             )
-            for time_us, open_, high, low, close, volume, _, _, _, trades, _, _ in zip(
-                *(c.tolist() for c in rows), strict=True
-            )
+            for time_us, open_, high, low, close, volume, _, _, _, trades, _, _ in tuples(rows)
         ]
 
     def _block(self, day: int) -> Block:
         return self._cache.get(self._history, day)
 
     def _day_at(self, position: int, before: Callable[[int], int]) -> int | None:
-        """Return the day that the trade (or aggregate) at `position` lies in, from the count before each day."""
+        """Return the day of the trade (or aggregate) at `position`, given the count before each day."""
         if before(self._day_found) <= position < before(self._day_found + 1):
             return self._day_found
         low = self._history.first_day

@@ -2,9 +2,10 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from aiohttp import WSMsgType, web
 
@@ -22,6 +23,16 @@ _SHUTDOWN_S = 2.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Rest(Protocol):
+    """A venue's REST interface."""
+
+    def routes(self) -> Mapping[str, Handler]:
+        """Return the handlers by path."""
+
+    def check(self, request: web.Request) -> web.Response | None:
+        """Return a refusal where the client asks too often, else None."""
+
+
 class Feed:
     """One symbol's live trades: how far the tape has been sent to whoever listens."""
 
@@ -36,28 +47,24 @@ class Feed:
 
 
 class Venue(ABC):
-    """A venue on a loopback port. What has a timestamp before the clock's now is visible, and nothing else."""
+    """A venue on a loopback port. What happened before the clock's now is visible, and nothing else."""
 
     name: str
 
-    def __init__(self, tapes: Mapping[str, Tape], clock: MarketClock) -> None:
-        self.tapes = dict(tapes)
+    def __init__(
+        self, tapes: Mapping[str, Tape], clock: MarketClock, rest: Rest, *, socket_paths: Iterable[str]
+    ) -> None:
+        self.tapes = tapes
         self.clock = clock
         self.counters = Counters()
         self.outlet = Outlet()
         self.schedule = Schedule()
         self.connections: set[Connection] = set()
         self.origin = ""
+        self._rest = rest
+        self._socket_paths = socket_paths
         self._feeds: dict[str, Feed] = {}
         self._runner: web.AppRunner | None = None
-
-    @abstractmethod
-    def routes(self) -> Mapping[str, Handler]:
-        """Return the REST and WebSocket handlers by path; a path ending in `{rest:.*}` takes all below it."""
-
-    @abstractmethod
-    async def check(self, request: web.Request) -> web.StreamResponse | None:
-        """Return a refusal where the client asks too often, else None."""
 
     @abstractmethod
     def opened(self, connection: Connection, request: web.Request) -> None:
@@ -67,6 +74,7 @@ class Venue(ABC):
     def received(self, connection: Connection, text: str, now_us: int) -> None:
         """Answer a text message."""
 
+    @abstractmethod
     def heard(self, connection: Connection, now_us: int) -> None:
         """Note a message of any kind, before it is answered."""
 
@@ -78,17 +86,14 @@ class Venue(ABC):
     def published(self, feed: Feed, rows: TradeColumns, now_us: int) -> None:
         """Send the trades that have become visible to whoever wants them."""
 
+    @abstractmethod
     def flush(self, now_us: int) -> None:
         """Send what was gathered during this tick."""
 
     # --- live trades
 
-    def listed(self, now_us: int) -> list[Tape]:
-        """Return the markets that exist by now."""
-        return [tape for tape in self.tapes.values() if tape.spec.listed_at_us < now_us]
-
     def follow(self, symbol: str, now_us: int) -> Feed:
-        """Return the symbol's feed, brought up to `now_us`, with one follower more; the first one starts it."""
+        """Return the symbol's feed, brought up to `now_us`, with one follower more."""
         feed = self._feeds.get(symbol)
         if feed is None:
             feed = self._feeds[symbol] = Feed(symbol, self.tapes[symbol], now_us)
@@ -131,8 +136,10 @@ class Venue(ABC):
             PortUnavailable: the port is taken.
         """
         app = web.Application(middlewares=[self._pass])
-        for path, handler in self.routes().items():
+        for path, handler in self._rest.routes().items():
             app.router.add_get(path, handler)
+        for path in self._socket_paths:
+            app.router.add_get(path, self._serve_socket)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -145,7 +152,7 @@ class Venue(ABC):
         self.origin = f"http://127.0.0.1:{bound}"
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Send what becomes visible, tick by tick, until `stopping` is set; then close every socket and the port."""
+        """Send what becomes visible, tick by tick, until `stopping` is set; then close sockets and port."""
         tick_s = min(_TICK_MAX_S, max(_TICK_MIN_S, _TICK_MAX_S / self.clock.speed))
         while not stopping.is_set():
             self.tick(self.clock.now_us())
@@ -171,16 +178,16 @@ class Venue(ABC):
         self.counters.paths[request.path] += 1
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await handler(request)
-        refusal = await self.check(request)
+        refusal = self._rest.check(request)
         if refusal is not None:
             self.counters.refused += 1
         return await self.outlet.answer(request, refusal or await handler(request))
 
-    async def serve_socket(self, request: web.Request) -> web.StreamResponse:
+    async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         """Hold one client's socket until it is closed."""
         socket = new_socket()
         await socket.prepare(request)
-        connection = Connection(socket, self.counters, self.clock.now_us())
+        connection = Connection(socket, request, self.counters, self.clock.now_us())
         self.counters.sockets += 1
         self.connections.add(connection)
         try:

@@ -1,9 +1,15 @@
 """Numbers and times as text, exact to the last decimal."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from fullon_simulator.clock import SECOND_US
+
+_TENS: tuple[int, ...] = tuple(10**power for power in range(32))
+
+Printer = Callable[[int], str]
+"""From units to text."""
 
 
 def decimal_text(units: int, digits: int, printed: int | None = None) -> str:
@@ -13,19 +19,19 @@ def decimal_text(units: int, digits: int, printed: int | None = None) -> str:
     '0.00027625'
     """
     if printed is not None:
-        units *= 10 ** (printed - digits)
+        units *= _TENS[printed - digits]
         digits = printed
     if not digits:
         return str(units)
-    whole, fraction = divmod(units, 10**digits)
+    whole, fraction = divmod(units, _TENS[digits])
     return f"{whole}.{fraction:0{digits}d}"
 
 
 def rounded(units: int, digits: int, kept: int) -> int:
-    """Return `units` of the decimal `digits` in units of the decimal `kept`, half up, widened where it is finer."""
+    """Return `units` of the decimal `digits` in units of the decimal `kept`, rounded half up."""
     if kept >= digits:
-        return units * 10 ** (kept - digits)
-    unit = 10 ** (digits - kept)
+        return units * _TENS[kept - digits]
+    unit = _TENS[digits - kept]
     return (units + unit // 2) // unit
 
 
