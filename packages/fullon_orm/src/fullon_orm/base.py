@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, String, event, inspect
+from sqlalchemy import Column, Connection, Enum, Integer, MetaData, String, event, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapper
 
 from fullon_orm.errors import InvalidValue
 
 NAME_CHARACTERS_MAX = 255
+INTEGER_MAX = 2**31 - 1
 
 
 class Base(DeclarativeBase):
@@ -27,7 +28,10 @@ class Base(DeclarativeBase):
         for column in self.__table__.columns:
             if column.default is not None and column.default.is_scalar:
                 values.setdefault(column.name, column.default.arg)
-        super().__init__(**values)
+        for name, value in values.items():
+            if name not in self.__mapper__.attrs:
+                raise TypeError(f"{type(self).__name__} has no {name!r}")
+            setattr(self, name, value)
 
     def __repr__(self) -> str:
         """Show key and name, from memory: never a secret, never a query."""
@@ -65,23 +69,38 @@ def _refuse_what_cannot_be_stored(mapper: Mapper[Any], connection: Connection, r
             continue  # An update leaves alone what was not even read.
         reason = _objection(column, record.__dict__.get(column.name))
         if reason is not None:
-            raise InvalidValue(
-                describe(record), f"{describe(record)} cannot be stored: {column.name} {reason}"
-            )
+            raise InvalidValue(describe(record), f"{describe(record)} cannot be stored: {column.name} {reason}")
 
 
 def _objection(column: Column[Any], value: object) -> str | None:
     if value is None:
         given_by_server = column.primary_key or column.server_default is not None
         return None if column.nullable or given_by_server else "is missing"
-    if not isinstance(column.type, String):
-        return None
+    match column.type:
+        case Enum() if value not in column.type.enums:
+            return f"is {value!r}; allowed are {', '.join(column.type.enums)}"
+        case String():
+            return _objection_to_text(column, value)
+        case Integer():
+            return _objection_to_integer(value)
+        case _:
+            return None
+
+
+def _objection_to_integer(value: object) -> str | None:
+    if not isinstance(value, int):
+        return f"is {type(value).__name__}, not a whole number"
+    return f"is {value}; allowed is up to {INTEGER_MAX}" if abs(value) > INTEGER_MAX else None
+
+
+def _objection_to_text(column: Column[Any], value: object) -> str | None:
+    size_max = column.type.length if isinstance(column.type, String) else None
     if not isinstance(value, str):
         return f"is {type(value).__name__}, not text"
     if not value and not column.nullable and column.server_default is None:
         return "is empty"
-    if column.type.length is not None and len(value) > column.type.length:
-        return f"has {len(value)} characters; at most {column.type.length} are allowed"
+    if size_max is not None and len(value) > size_max:
+        return f"has {len(value)} characters; at most {size_max} are allowed"
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         return "holds a NUL or half a surrogate pair, which PostgreSQL cannot store as text"
     return None

@@ -60,7 +60,7 @@ async def close(connection: Connection) -> None:
         connection.terminate()
 
 
-def translated(error: BaseException, address: Address) -> OrmError | None:
+def translated(error: BaseException | None, address: Address) -> OrmError | None:
     """Return our error for one of the driver's, None for those that are the caller's own affair."""
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable(address, "no answer in time")
@@ -88,7 +88,9 @@ def _translated_by_state(error: asyncpg.PostgresError, address: Address) -> OrmE
             address, expected=HEAD, found=None, hint=f"{reason}: migrate with `await fullon_orm.init_db()`"
         )
     if state.startswith("22"):
-        return InvalidValue("value", f"A value cannot be stored: {reason}")
+        # The driver finds some of these itself, and its sentence then holds the value, secret or not.
+        reason = getattr(error, "message", None) or "it has the wrong type or is out of range"
+        return InvalidValue("value", f"PostgreSQL cannot take a value: {reason}")
     if state.startswith(_UNAVAILABLE_CLASSES):
         return DatabaseUnavailable(address, reason)
     return None

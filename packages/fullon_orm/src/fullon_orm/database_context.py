@@ -7,6 +7,7 @@ from sqlalchemy.exc import TimeoutError as CheckoutTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fullon_orm.address import Address
+from fullon_orm.connection import DRIVER_ERRORS, translated
 from fullon_orm.engines import CONNECTIONS_MAX, engine_for
 from fullon_orm.errors import DatabaseUnavailable
 from fullon_orm.repositories import (
@@ -25,6 +26,8 @@ class DatabaseContext:
             symbols = await db.symbols.get_all(exchange_name="kraken")
             await db.commit()
 
+    One task uses it at a time; tasks that work side by side open one each.
+
     What is not committed is rolled back on the way out, with or without an exception. Objects stay readable
     after the exit and after `commit`, their exchanges included; after `rollback` read them again.
 
@@ -40,9 +43,7 @@ class DatabaseContext:
         engine = await engine_for(address)
         session = AsyncSession(engine, expire_on_commit=False)
         try:
-            await session.connection()
-        except CheckoutTimeout as error:
-            raise DatabaseUnavailable(address, f"all {CONNECTIONS_MAX} connections are in use") from error
+            await _connect(session, address)
         except BaseException:
             await session.close()
             raise
@@ -102,3 +103,14 @@ class DatabaseContext:
     async def flush(self) -> None:
         """Send pending changes to the database without committing them."""
         await self.session.flush()
+
+
+async def _connect(session: AsyncSession, address: Address) -> None:
+    """Take a connection from the pool now, so that a failure is met on entering and not at the first query."""
+    try:
+        await session.connection()
+    except CheckoutTimeout as error:
+        raise DatabaseUnavailable(address, f"all {CONNECTIONS_MAX} connections are in use") from error
+    except DRIVER_ERRORS as error:
+        # A pooled connection that does not answer the pool's ping in time.
+        raise translated(error, address) or error from error

@@ -44,8 +44,9 @@ async def engine_for(address: Address) -> AsyncEngine:
     """Return this event loop's engine for `address`. It connects when it is used, not before."""
     loop = asyncio.get_running_loop()
     if loop not in _lives:
-        for ended in [other for other in _lives if other.is_closed()]:
-            del _lives[ended]
+        for other in list(_lives):
+            if other.is_closed():
+                _lives.pop(other, None)
         _lives[loop] = _Life()
         await anext(_lives[loop].generator)
     engines = _lives[loop].engines
@@ -105,8 +106,8 @@ def _translate_errors(engine: AsyncEngine, address: Address) -> None:
         if context.is_pre_ping:
             return None  # The pool replaces a dead connection by itself.
         error = context.original_exception
-        # SQLAlchemy wraps the driver's error in one of its own kind and keeps the original as the cause.
-        return translated(error.__cause__ or error, address)
+        # SQLAlchemy wraps most of the driver's errors in its own kind and keeps the original as the cause.
+        return translated(error, address) or translated(error.__cause__, address)
 
 
 async def _check_version(connection: Connection, address: Address) -> None:

@@ -70,9 +70,7 @@ class AuthenticationFailed(OrmError):
     """The server refused the user or the password."""
 
     def __init__(self, address: "Address", reason: str) -> None:
-        super().__init__(
-            f"PostgreSQL refused the login: {address}: {reason}; check DB_USER and DB_PASSWORD", address
-        )
+        super().__init__(f"PostgreSQL refused the login: {address}: {reason}; check DB_USER and DB_PASSWORD", address)
         self.reason = reason
 
 
@@ -93,8 +91,7 @@ class DatabaseMissing(OrmError):
 
     def __init__(self, address: "Address") -> None:
         super().__init__(
-            f"The database does not exist: {address}; "
-            "create it with `await fullon_orm.init_db()`, or correct DB_NAME",
+            f"The database does not exist: {address}; create it with `await fullon_orm.init_db()`, or correct DB_NAME",
             address,
         )
 

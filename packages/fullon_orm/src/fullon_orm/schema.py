@@ -14,9 +14,10 @@ from sqlalchemy import Connection, inspect, text
 
 from fullon_log import get_component_logger
 from fullon_orm.address import Address
+from fullon_orm.connection import close, connect
 from fullon_orm.database import DatabaseManager
 from fullon_orm.engines import engine_for_migration, version_mismatch
-from fullon_orm.errors import DatabaseUnavailable, SchemaMismatch
+from fullon_orm.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
 from fullon_orm.migrations import HEAD, VERSIONS
 from fullon_orm.models import Base
 
@@ -42,7 +43,7 @@ async def init_db() -> None:
     """
     address = Address.from_env()
     logger = get_component_logger("fullon.orm.schema")
-    if await DatabaseManager().create_database(address.database):
+    if await _create_if_missing(address):
         logger.info("database created", database=address.database, host=address.host)
     engine = engine_for_migration(address)
     async with _alembic_to_ourselves(address), engine.begin() as connection:
@@ -50,6 +51,15 @@ async def init_db() -> None:
         found = await connection.run_sync(_migrate, address)
     if found != HEAD:
         logger.info("schema migrated", database=address.database, found=found or "none", version=HEAD)
+
+
+async def _create_if_missing(address: Address) -> bool:
+    """Look first: a user who may not create databases may well own this one."""
+    try:
+        await close(await connect(address))
+    except DatabaseMissing:
+        return await DatabaseManager().create_database(address.database)
+    return False
 
 
 @asynccontextmanager
@@ -113,7 +123,5 @@ def schema_differences(connection: Connection) -> list[Any]:
         return not (kind == "table" and reflected and counterpart is None)
 
     options = {"include_object": ours, "compare_server_default": True}
-    differences: list[Any] = compare_metadata(
-        MigrationContext.configure(connection, opts=options), Base.metadata
-    )
+    differences: list[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata)
     return differences

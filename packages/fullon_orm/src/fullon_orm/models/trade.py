@@ -74,15 +74,11 @@ def _aware(value: object) -> datetime | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        elif isinstance(value, int | float):
-            value = datetime.fromtimestamp(value, UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise ValueError(f"time of a trade is {value!r}; {_TIMES}") from error
-    if not isinstance(value, datetime):
-        raise TypeError(f"time of a trade is {value!r}; {_TIMES}")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-_TIMES = "allowed is a datetime, ISO 8601 text or seconds since the epoch"
+        raise ValueError(
+            f"time of a trade is {value!r}; allowed is a datetime, ISO 8601 text or seconds since the epoch"
+        ) from error

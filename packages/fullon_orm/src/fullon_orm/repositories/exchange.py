@@ -9,9 +9,7 @@ from fullon_orm.repositories.repository import Repository, require_one_id
 class ExchangeRepository(Repository):
     """Stores and finds exchanges."""
 
-    async def get_user_exchanges(
-        self, uid: int | None = None, *, user_id: int | None = None
-    ) -> list[Exchange]:
+    async def get_user_exchanges(self, uid: int | None = None, *, user_id: int | None = None) -> list[Exchange]:
         """Return all accounts of a user, active or not, oldest first; `uid` and `user_id` mean the same."""
         owner = require_one_id(uid, user_id, ("uid", "user_id"))
         return await self._all(select(Exchange).where(Exchange.uid == owner).order_by(Exchange.ex_id))

@@ -40,7 +40,7 @@ class Repository:
         refusal = await self._refusal_of(record)
         if refusal is not None:
             raise refusal
-        await self.session.refresh(record, state.mapper.relationships.keys())
+        await self.session.run_sync(lambda _: _touch_relations(record))
         return record
 
     async def _refusal_of(self, record: Base) -> RecordError | None:
@@ -71,6 +71,12 @@ class Repository:
 
     async def _first(self, query: Select[RecordT]) -> RecordT | None:
         return (await self.session.scalars(_fresh(query.limit(1)))).unique().first()
+
+
+def _touch_relations(record: Base) -> None:
+    """Load every relation while there is a session; one whose object the session knows costs no query."""
+    for relation in inspect(record).mapper.relationships:
+        getattr(record, relation.key)
 
 
 def _fresh(query: Select[RecordT]) -> Select[RecordT]:

@@ -21,9 +21,7 @@ class StrategyRepository(Repository):
 
     async def get_cat_str_id(self, name: str) -> int | None:
         """Return the catalogue's id of the strategy of this name, or None."""
-        found: int | None = await self.session.scalar(
-            select(CatStrategy.cat_str_id).where(CatStrategy.name == name)
-        )
+        found: int | None = await self.session.scalar(select(CatStrategy.cat_str_id).where(CatStrategy.name == name))
         return found
 
     async def add_bot_strategy(self, strategy: Strategy) -> Strategy:
