@@ -157,9 +157,7 @@ async def reading(store: TimeseriesStore) -> None:
     async with store.connection("read") as connection:
         await connection.execute("ANALYZE candles")
         series = await store.series("bench", "YEAR", "candles1m")
-        query = (
-            "SELECT timestamp, open, high, low, close, volume FROM candles WHERE series_id = $1 ORDER BY timestamp"
-        )
+        query = "SELECT timestamp, open, high, low, close, volume FROM candles WHERE series_id = $1 ORDER BY timestamp"
         for _ in range(2):
             with measured("for comparison: asyncpg's own fetch of a year of 1m candles", YEAR_MINUTES):
                 await connection.fetch(query, series.series_id)

@@ -19,8 +19,9 @@ class Wanted:
     """Series with the interval that is asked of each, as arrays for a statement."""
 
     def __init__(self, wanted: Mapping[Series, Interval]) -> None:
+        checked(list(wanted.values()))
         self.by_id = {series.series_id: series for series in wanted}
-        self.spans = {series: span for series, given in wanted.items() for span in checked([given])}
+        self.spans = dict(wanted)
         self.columns: tuple[list[int], list[int], list[int]] = (
             [series.series_id for series in self.spans],
             [start_us for start_us, _ in self.spans.values()],

@@ -234,7 +234,7 @@ class TimeseriesStore:
 
     async def coverage_intervals(self, series: Series, interval: Interval) -> list[CoverageRun]:
         """Return the interval as runs of covered, unavailable and unknown, in order and without a hole."""
-        return (await self.coverage_maps({series: interval})).get(series, [])
+        return (await self.coverage_maps({series: interval}))[series]
 
     async def coverage_maps(self, wanted: Mapping[Series, Interval]) -> dict[Series, list[CoverageRun]]:
         """Return `coverage_intervals` of many series in one query, for heat maps."""
