@@ -26,6 +26,8 @@ CONCURRENT_SERIES_MAX = 32
 """Series of one venue that are filled side by side; they share the venue's rate budget page by page."""
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
+SETTLE_S = 1.0
+"""How long after a minute's end a venue's REST side is given to know all of it."""
 REPAIR_AGE_MAX_US = 2 * 3600 * 1_000_000
 """A gap that ends within this of now is repair, an older one back-fill."""
 
@@ -174,11 +176,16 @@ class HistoricCollector(ABC):
                 await self._wait(wake, gaps.keys() - running.keys(), now_s)
 
     async def _wait(self, wake: asyncio.Event, resting: Iterable[Series], now_s: float) -> None:
-        """Wait for a wake, the interval, or the next time a resting series may be tried again."""
-        interval_s = self._rt.config.collection_interval / self._rt.clock.speed
+        """Wait for a wake, the interval, a minute that live leaves to history, or a series that may be tried again."""
+        clock = self._rt.clock
+        interval_s = self._rt.config.collection_interval / clock.speed
         for series in resting:
             if (left_s := self._attempt(series).not_before_s - now_s) > 0:
                 interval_s = min(interval_s, left_s)
+        now_us = clock.now_us()
+        if (begins_us := self._rt.claims.next_beginning_us(self.channel, now_us)) is not None:
+            left_s = (begins_us - now_us) / 1e6 + SETTLE_S
+            interval_s = min(interval_s, left_s / clock.speed)
         try:
             async with asyncio.timeout(max(0.05, interval_s)):
                 await wake.wait()
@@ -188,7 +195,7 @@ class HistoricCollector(ABC):
     async def _find_gaps(self, exchange: Exchange) -> dict[Series, list[Interval]]:
         rt = self._rt
         listings = await exchange.fetch_listings()
-        closed_us = floor_minute_us(rt.clock.now_us())
+        closed_us = floor_minute_us(rt.clock.now_us() - round(SETTLE_S * 1e6))
         ranges: dict[Series, Interval] = {}
         for one in self._wanted.get(exchange.name, ()):
             if one.symbol not in listings:

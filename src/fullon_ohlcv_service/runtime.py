@@ -67,6 +67,11 @@ class Claims:
         """Return where the promise begins; None where there is none."""
         return self._from_us.get(series)
 
+    def next_beginning_us(self, channel: str, now_us: int) -> int | None:
+        """Return when the next promise of a channel begins that has not begun yet: history's last minute ends there."""
+        later = [us for one, us in self._from_us.items() if one.channel == channel and us > now_us]
+        return min(later, default=None)
+
     def wanted(self, series: Series, start_us: int, closed_us: int) -> Interval:
         """Return what history has to fill of `series`: from `start_us` to the promise, `closed_us` at most."""
         end_us = min(closed_us, self._from_us.get(series, closed_us))
