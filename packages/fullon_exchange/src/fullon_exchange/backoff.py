@@ -18,13 +18,13 @@ class Backoff:
     first_s: float = 0.5
     cap_s: float = 30.0
     attempts: int = 0
-    random: random.Random = field(default_factory=random.Random, repr=False)
+    jitter: random.Random = field(default_factory=random.Random, repr=False)
 
     def next_s(self) -> float:
         """Return the next delay in seconds, and count the attempt."""
         ceiling = min(self.cap_s, self.first_s * 2.0 ** min(self.attempts, _DOUBLINGS_MAX))
         self.attempts += 1
-        return self.random.uniform(0.0, ceiling)
+        return self.jitter.uniform(0.0, ceiling)
 
     def reset(self) -> None:
         """Start over with the shortest delay."""

@@ -30,7 +30,9 @@ class SocketLimits:
     ack_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     grace_s: float = 0.5
-    """How long a trade may take from the matching engine to the socket."""
+    """How long a trade may take from the matching engine to the socket and through it."""
+    cadence_s: float = 0.0
+    """How long after a minute the venue still speaks of it, in its own seconds: the pace of candle updates."""
     lag_max_s: float = 30.0
     """Trades that keep arriving later than this after they happened make us reconnect."""
 

@@ -42,7 +42,13 @@ class Binance:
     )
     http: HttpDialect = mapper.BinanceHttp()
     budget = BudgetSpec(per_s=75.0, burst=600.0, window_max=5400.0)
-    sockets = SocketLimits(streams_max=1000, streams_per_message=100, messages_per_s=4.0, age_max_s=23.5 * 3600)
+    sockets = SocketLimits(
+        streams_max=1000,
+        streams_per_message=100,
+        messages_per_s=4.0,
+        age_max_s=23.5 * 3600,
+        cadence_s=2.0,
+    )
 
     def __init__(self) -> None:
         self._facts = VenueFacts()

@@ -36,19 +36,11 @@ class EventBuffer:
     def put(self, event: Event) -> None:
         """Append an event; a full buffer pauses the sockets but loses nothing."""
         self._events.append(event)
-        self.grow(len(event.records) if isinstance(event, Trades | Candles | Tickers) else 1)
+        self._records += len(event.records) if isinstance(event, (Trades, Candles, Tickers)) else 1
         self._filled.set()
-
-    def grow(self, records: int) -> None:
-        """Count records that were added to the last event."""
-        self._records += records
         if self._records >= self.records_max and not self._full:
             self._full = True
             self._pause()
-
-    def is_last(self, event: Event | None) -> bool:
-        """Tell whether `event` is the newest and has not been taken."""
-        return event is not None and bool(self._events) and self._events[-1] is event
 
     def close(self) -> None:
         """Let the reader finish: what is here can still be taken, then comes the end."""

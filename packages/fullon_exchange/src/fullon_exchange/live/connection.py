@@ -7,68 +7,21 @@ without a task switch; when the buffer of events is full the socket is not read 
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from fullon_exchange.clock import Clock
 from fullon_exchange.errors import Disconnected, ExchangeUnavailable, MalformedMessage, StaleStream
-from fullon_exchange.live.buffer import EventBuffer
-from fullon_exchange.live.counters import Faults
+from fullon_exchange.live.intake import Intake, Surroundings
 from fullon_exchange.live.proof import Proof
 from fullon_exchange.live.subscriptions import Subscriptions
-from fullon_exchange.live.time import ServerTime
-from fullon_exchange.records import (
-    Candles,
-    Rejected,
-    Subscribed,
-    Tickers,
-    Trades,
-    Unsubscribed,
-    Watermark,
-)
-from fullon_exchange.venue import SocketLimits
-from fullon_exchange.wire import (
-    Acknowledged,
-    CandlesFrame,
-    Farewell,
-    Key,
-    Message,
-    Pong,
-    Refused,
-    TickersFrame,
-    TradesFrame,
-    Wire,
-)
+from fullon_exchange.wire import Key, Pong, Wire
 
-_FUTURE_MAX_US = 60_000_000
-"""A row later than this after the venue's clock is a mistake."""
-_PONG_AHEAD_MAX_US = 600_000_000
-"""A venue that claims a time so far after ours is not believed: watermarks would run ahead."""
+_TEXT = WSMsgType.TEXT
 _LAG_PATIENCE_S = 10.0
 _TICK_MIN_S = 0.005
 _TICK_MAX_S = 1.0
 _CLOSE_TIMEOUT_S = 1.0
 _FRAME_MAX = 16 * 2**20
-_FRAGMENTS_MAX = 16 * 2**20
-_EVENTS: dict[type, type[Trades] | type[Candles] | type[Tickers]] = {
-    TradesFrame: Trades,
-    CandlesFrame: Candles,
-    TickersFrame: Tickers,
-}
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the connections of a session share."""
-
-    exchange: str
-    url: str
-    clock: Clock
-    limits: SocketLimits
-    server_time: ServerTime
-    buffer: EventBuffer
-    faults: Faults
 
 
 class Connection(WSListener):
@@ -79,7 +32,6 @@ class Connection(WSListener):
         super().__init__()
         self.name = name
         self.opened = False
-        self.data_seen = False
         self._wire = wire
         self._wanted = wanted
         self._around = around
@@ -88,19 +40,25 @@ class Connection(WSListener):
         self._subscriptions = Subscriptions(
             ack_timeout_s=around.limits.ack_timeout_s, keys_per_order=around.limits.streams_per_message
         )
-        self._proof = Proof(speed=around.clock.speed, grace_real_s=around.limits.grace_s)
+        self._proof = Proof(speed=around.clock.speed, grace_s=around.limits.grace_s, cadence_s=around.limits.cadence_s)
         self._names: dict[Key, str] = {}
+        self._intake = Intake(
+            name,
+            wire,
+            wanted=wanted,
+            names=self._names,
+            subscriptions=self._subscriptions,
+            proof=self._proof,
+            around=around,
+            changed=self.refresh,
+            end=self.end,
+        )
         self._transport: WSTransport | None = None
         self._wake = asyncio.Event()
         self._ended: str | None = None
         self._close_code: int | None = None
-        self._read_us = 0
-        self._merging: Trades | Candles | Tickers | None = None
         self._fragments = bytearray()
-        self._frame_at = 0.0
         self._opened_at = 0.0
-        self._lagging_since: float | None = None
-        self._lag_max_us = round((around.limits.lag_max_s + around.clock.speed) * 1_000_000)
         self._send_at = 0.0
         self._ping_was_last = True
 
@@ -126,7 +84,7 @@ class Connection(WSListener):
                 f"no WebSocket at {self._around.url}: {reason}", exchange=self._around.exchange
             ) from error
         self.opened = True
-        self._opened_at = self._frame_at = time.monotonic()
+        self._opened_at = self._intake.frame_at = time.monotonic()
         if self._buffer.full:
             self.pause()
 
@@ -180,11 +138,17 @@ class Connection(WSListener):
 
     def resume(self) -> None:
         """Read again; the silence meanwhile was ours."""
-        self._frame_at = time.monotonic()
-        self._proof.forgive(self._frame_at)
-        self._lagging_since = None
+        now = time.monotonic()
+        self._intake.frame_at = now
+        self._intake.lagging_since = None
+        self._proof.forgive(now)
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.resume_reading()
+
+    @property
+    def data_seen(self) -> bool:
+        """Whether any record has arrived."""
+        return self._intake.data_seen
 
     def carries(self, key: Key) -> bool:
         """Tell whether the venue has been asked for `key` on this connection."""
@@ -213,16 +177,17 @@ class Connection(WSListener):
                 silent_s=limits.ack_timeout_s,
             )
         for key in self._subscriptions.drop_overdue_leaving(now):
-            self._leave(key)
+            self._intake.leave(key)
         if self._buffer.full:
             return
-        silent_s = now - self._frame_at
+        silent_s = now - self._intake.frame_at
         if silent_s > limits.silence_max_s:
             raise StaleStream(f"no frame for {silent_s:.1f} s", exchange=exchange, silent_s=silent_s)
         unanswered_s = self._proof.unanswered_s(now)
         if unanswered_s > limits.silence_max_s:
             raise StaleStream(f"no answer to a ping for {unanswered_s:.1f} s", exchange=exchange, silent_s=unanswered_s)
-        if self._lagging_since is not None and now - self._lagging_since > _LAG_PATIENCE_S:
+        lagging_since = self._intake.lagging_since
+        if lagging_since is not None and now - lagging_since > _LAG_PATIENCE_S:
             lag_s = self._proof.lag_us() / 1_000_000
             raise StaleStream(f"trades arrive {lag_s:.1f} s late", exchange=exchange, silent_s=lag_s)
 
@@ -269,16 +234,13 @@ class Connection(WSListener):
     # --- what arrives -----------------------------------------------------------------------------------------
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Read one frame; called by picows for each, in order.
-
-        All frames of one read of the socket carry the same `received_at_us` and become one event of each kind.
-        """
-        if self._read_us == 0:
-            self._read_us = self._clock.now_us()
-            self._frame_at = time.monotonic()
+        """Read one frame; called by picows for each, in order."""
+        intake = self._intake
+        if not intake.read_us:
+            intake.begin_read()
         try:
-            if frame.msg_type == WSMsgType.TEXT and frame.fin:
-                self._take_text(frame.get_payload_as_memoryview())
+            if frame.msg_type is _TEXT and frame.fin:
+                intake.take_text(frame.get_payload_as_bytes())
             else:
                 self._take_other(frame)
         except MalformedMessage as error:
@@ -289,13 +251,12 @@ class Connection(WSListener):
             self._around.faults.count("defect", f"{type(error).__name__}: {error}")
             self.end(f"a frame could not be processed: {error}")
             raise
-        finally:
-            if frame.last_in_buffer:
-                self._read_us = 0
-                self._merging = None
+        if frame.last_in_buffer:
+            intake.end_read()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Note the end; called by picows."""
+        self._intake.end_read()
         handshake = transport.close_handshake
         if handshake is not None and handshake.recv is not None:
             code, reason = handshake.recv.code, handshake.recv.reason
@@ -305,106 +266,19 @@ class Connection(WSListener):
 
     def _take_other(self, frame: WSFrame) -> None:
         """Take a control frame, or one part of a fragmented message."""
-        if frame.msg_type == WSMsgType.PONG:
-            payload = frame.get_payload_as_bytes()
+        payload = frame.get_payload_as_bytes()
+        if frame.msg_type is WSMsgType.PONG:
             if payload.isdigit():
-                self._take_message(Pong(int(payload)))
-        elif frame.msg_type == WSMsgType.BINARY:
-            raise MalformedMessage(
-                "binary frame", exchange=self._around.exchange, kind="binary", excerpt=frame.get_payload_as_bytes()
-            )
-        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
-            if frame.msg_type == WSMsgType.TEXT:
+                self._intake.take_message(Pong(int(payload)))
+        elif frame.msg_type is WSMsgType.BINARY:
+            raise MalformedMessage("binary frame", exchange=self._around.exchange, kind="binary", excerpt=payload)
+        elif frame.msg_type in (_TEXT, WSMsgType.CONTINUATION):
+            if frame.msg_type is _TEXT:
                 self._fragments.clear()
-            self._fragments += frame.get_payload_as_memoryview()
-            if len(self._fragments) > _FRAGMENTS_MAX:
+            self._fragments += payload
+            if len(self._fragments) > _FRAME_MAX:
+                self.end(f"a fragmented message of more than {_FRAME_MAX} bytes")
                 self._fragments.clear()
-                self.end(f"a fragmented message of more than {_FRAGMENTS_MAX} bytes")
             elif frame.fin:
                 message, self._fragments = bytes(self._fragments), bytearray()
-                self._take_text(memoryview(message))
-
-    def _take_text(self, text: memoryview) -> None:
-        latest_us = self._around.server_time.latest_us(self._read_us) + _FUTURE_MAX_US
-        self._take_message(self._wire.parse(text, latest_us))
-
-    def _take_message(self, message: Message) -> None:
-        if isinstance(message, TradesFrame | CandlesFrame | TickersFrame):
-            self._take_records(message)
-        elif isinstance(message, Pong):
-            self._take_pong(message)
-        elif isinstance(message, Acknowledged):
-            self._take_acknowledgement(message)
-        elif isinstance(message, Refused):
-            self._take_refusal(message)
-        elif isinstance(message, Farewell):
-            self.end(message.reason)
-
-    def _take_records(self, frame: TradesFrame | CandlesFrame | TickersFrame) -> None:
-        for fault in frame.faults:
-            self._around.faults.count(fault.kind, fault.excerpt)
-        if not frame.records:
-            return
-        event_type = _EVENTS[type(frame)]
-        merging = self._merging
-        if type(merging) is event_type and self._buffer.is_last(merging):
-            merging.records.extend(frame.records)  # type: ignore[arg-type]
-            self._buffer.grow(len(frame.records))
-            return
-        self.data_seen = True
-        if event_type is Trades:
-            self._note_lag(frame.records[-1].timestamp_us)
-        self._merging = event_type(self.name, frame.records, self._read_us)  # type: ignore[arg-type]
-        self._buffer.put(self._merging)
-
-    def _note_lag(self, timestamp_us: int) -> None:
-        """Compare a trade's time with the venue's clock: a feed that lags cannot prove the present."""
-        lag_us = self._around.server_time.earliest_us(self._read_us) - timestamp_us
-        self._proof.observe_lag(lag_us, self._read_us)
-        if lag_us <= self._lag_max_us:
-            self._lagging_since = None
-        elif self._lagging_since is None:
-            self._lagging_since = self._frame_at
-
-    def _take_pong(self, pong: Pong) -> None:
-        sent_us = self._proof.take_pong(pong.ping_id)
-        if sent_us is None:
-            return
-        server_time = self._around.server_time
-        venue_us = pong.timestamp_us
-        if venue_us is not None and venue_us > self._read_us + _PONG_AHEAD_MAX_US:
-            self._around.faults.count("time", f"pong of {venue_us} at {self._read_us}")
-            venue_us = None
-        if venue_us is None:
-            venue_us = server_time.earliest_us(sent_us)
-        else:
-            server_time.observe(venue_us, sent_us=sent_us, received_us=self._read_us)
-        if self._subscriptions.active:
-            watermark_us = self._proof.advance(venue_us)
-            if watermark_us is not None:
-                self._buffer.put(Watermark(self.name, watermark_us))
-
-    def _take_acknowledgement(self, message: Acknowledged) -> None:
-        for key in message.keys:
-            if not self._subscriptions.acknowledge(key, subscribed=message.subscribed):
-                continue
-            if not message.subscribed:
-                self._leave(key)
-                continue
-            channel, symbol = key
-            since_us = message.timestamp_us or self._around.server_time.latest_us(self._read_us)
-            self._buffer.put(Subscribed(self.name, symbol, channel, since_us))
-        self._wake.set()
-
-    def _take_refusal(self, message: Refused) -> None:
-        for key in self._subscriptions.refuse(message.keys, final=message.final, now=time.monotonic()):
-            channel, symbol = key
-            self._wire.forget(channel, {self._names[key]: symbol})
-            self._wanted.pop(key, None)
-            self._buffer.put(Rejected(symbol, channel, message.reason))
-        self._wake.set()
-
-    def _leave(self, key: Key) -> None:
-        channel, symbol = key
-        self._wire.forget(channel, {self._names[key]: symbol})
-        self._buffer.put(Unsubscribed(self.name, symbol, channel, self._clock.now_us()))
+                self._intake.take_text(message)

@@ -19,8 +19,8 @@ _LAG_WINDOW_US = 30_000_000
 class Proof:
     """Proof of life of one connection, in exchange time."""
 
-    def __init__(self, *, speed: float, grace_real_s: float) -> None:
-        self._grace_us = round(grace_real_s * speed * 1_000_000)
+    def __init__(self, *, speed: float, grace_s: float, cadence_s: float) -> None:
+        self._grace_us = round((cadence_s + grace_s * speed) * 1_000_000)
         self._interval_us = max(_INTERVAL_US, round(_INTERVAL_REAL_MIN_S * speed * 1_000_000))
         self._sent: deque[tuple[int, int, float]] = deque()
         self._next_id = 0

@@ -20,8 +20,9 @@ from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError, TransientExchangeError, UnknownSymbol
 from fullon_exchange.interface import Listing
 from fullon_exchange.live.buffer import EventBuffer
-from fullon_exchange.live.connection import Connection, Surroundings
+from fullon_exchange.live.connection import Connection
 from fullon_exchange.live.counters import Faults
+from fullon_exchange.live.intake import Surroundings
 from fullon_exchange.live.time import ServerTime
 from fullon_exchange.records import Channel, Disconnected, Event, Rejected, Unsubscribed
 from fullon_exchange.venue import Venue
