@@ -72,8 +72,17 @@ def kill_servers() -> Callable[[EmbeddedServers], None]:
     return kill
 
 
+@pytest.fixture(scope="session")
+def template() -> Iterator[Path]:
+    """Give a cluster to copy: initdb takes longer than everything else in most tests."""
+    with tempfile.TemporaryDirectory(prefix="fullon-embedded-") as top:
+        with EmbeddedServers(Path(top, "data"), redis=False, durable=False):
+            pass
+        yield Path(top, "data", "postgres")
+
+
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
+def new_data_dir() -> Iterator[Path]:
     """Give a data directory that does not exist yet; whatever runs on it afterwards is stopped."""
     top = Path(tempfile.mkdtemp(prefix="fullon-embedded-"))
     yield top / "data"
@@ -82,11 +91,19 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def join(data_dir: Path) -> Iterator[Callable[[], Client]]:
-    """Start a client process; those still there at the end are killed."""
+def data_dir(new_data_dir: Path, template: Path) -> Path:
+    """Give a data directory that has been used before: its cluster is made."""
+    new_data_dir.mkdir(mode=0o700)
+    shutil.copytree(template, new_data_dir / "postgres")
+    return new_data_dir
+
+
+@pytest.fixture
+def join() -> Iterator[Callable[[Path], Client]]:
+    """Start a client process on a data directory; those still there at the end are killed."""
     clients: list[Client] = []
 
-    def start() -> Client:
+    def start(data_dir: Path) -> Client:
         clients.append(Client(data_dir))
         return clients[-1]
 

@@ -51,7 +51,7 @@ def test_psql_starts_postgresql_for_as_long_as_it_is_open(data_dir: Path) -> Non
 
 
 def test_stop_ends_what_a_killed_client_left(data_dir: Path, join) -> None:
-    client = join()
+    client = join(data_dir)
     client.pids()
     busy = run(data_dir, "stop")
     assert busy.returncode == 1
@@ -62,5 +62,5 @@ def test_stop_ends_what_a_killed_client_left(data_dir: Path, join) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("status", "--frobnicate"), ("dance",), ()])
-def test_wrong_use_is_refused(data_dir: Path, arguments: tuple[str, ...]) -> None:
-    assert run(data_dir, *arguments).returncode == 2
+def test_wrong_use_is_refused(new_data_dir: Path, arguments: tuple[str, ...]) -> None:
+    assert run(new_data_dir, *arguments).returncode == 2

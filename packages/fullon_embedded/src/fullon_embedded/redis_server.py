@@ -94,8 +94,6 @@ class Redis:
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
-            # The command line keeps the directory, by which the process is recognised.
-            "set-proc-title": "no",
         }
         return [
             str(find_redis()),

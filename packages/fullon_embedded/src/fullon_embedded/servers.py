@@ -51,7 +51,8 @@ class EmbeddedServers:
         durable: bool = True,
         start_timeout_s: float = 120.0,
     ) -> None:
-        self.data_dir = data_dir.expanduser().absolute()
+        # Resolved: two users who spell it differently must mean one directory.
+        self.data_dir = _home_expanded(data_dir).resolve()
         self._wanted = (postgres, redis)
         self._durable = durable
         self._start_timeout_s = start_timeout_s
@@ -297,6 +298,13 @@ def start_servers(
 def default_data_dir() -> Path:
     """Return FULLON_DATA_DIR, else ~/.local/share/fullon."""
     return Path(os.environ.get("FULLON_DATA_DIR") or "~/.local/share/fullon")
+
+
+def _home_expanded(data_dir: Path) -> Path:
+    try:
+        return data_dir.expanduser()
+    except RuntimeError as error:
+        raise _unusable(data_dir, "needs a home directory, and this user has none") from error
 
 
 def _try_exclusive(fd: int) -> bool:
