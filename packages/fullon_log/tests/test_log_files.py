@@ -43,9 +43,7 @@ def test_processes_sharing_a_file_lose_and_mix_nothing(tmp_path: Path, rotation:
 
 def test_rotated_files_are_kept_as_long_as_asked(tmp_path: Path) -> None:
     (tmp_path / "service.error.log").write_text("not ours\n")
-    configure_logger(
-        console=False, file_path=tmp_path / "service.log", format="minimal", rotation="100 B", retention=2
-    )
+    configure_logger(console=False, file_path=tmp_path / "service.log", format="minimal", rotation="100 B", retention=2)
     for number in range(100):
         log.info("record", number=number)
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -66,9 +64,7 @@ def test_a_file_renamed_by_logrotate_is_opened_anew(tmp_path: Path) -> None:
     assert path.read_text() == "INFO three\n"
 
 
-def test_a_file_that_cannot_be_opened_warns_and_stops_nobody(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_cannot_be_opened_warns_and_stops_nobody(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     configure_logger(file_path=tmp_path / "file" / "service.log", format="minimal")
     for number in range(3):

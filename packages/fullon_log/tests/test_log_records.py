@@ -31,9 +31,7 @@ class Side(Enum):
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
-def test_every_format_shows_level_message_and_fields(
-    name: str, configure: Configure, records: list[str]
-) -> None:
+def test_every_format_shows_level_message_and_fields(name: str, configure: Configure, records: list[str]) -> None:
     configure(format=name)
     log.info("candles saved", symbol="BTC/USD", rows=720)
     (record,) = records
@@ -63,12 +61,8 @@ def test_formats_differ_in_what_they_add(configure: Configure, records: list[str
 
 def test_a_value_of_several_words_is_quoted(configure: Configure, records: list[str]) -> None:
     configure(format="minimal")
-    log.info(
-        "x", reason='read "timed" out', empty="", none=None, yes=True, price=Decimal("1.50"), side=Side.BUY
-    )
-    assert records == [
-        'INFO x reason="read \\"timed\\" out" empty="" none=null yes=true price=1.50 side=buy\n'
-    ]
+    log.info("x", reason='read "timed" out', empty="", none=None, yes=True, price=Decimal("1.50"), side=Side.BUY)
+    assert records == ['INFO x reason="read \\"timed\\" out" empty="" none=null yes=true price=1.50 side=buy\n']
 
 
 @pytest.mark.parametrize("message", ["{} {0} {name}", "100% %s %(x)d %", "<red>x</red>", "\\", "{", "}}", ""])
@@ -95,9 +89,7 @@ def test_fields_may_have_the_names_of_everything(configure: Configure, records: 
     assert (document["self"], document["name"], document["record"], document["extra"]) == ("s", "n", 1, 2)
 
 
-def test_a_message_cannot_forge_a_record_or_drive_the_terminal(
-    configure: Configure, records: list[str]
-) -> None:
+def test_a_message_cannot_forge_a_record_or_drive_the_terminal(configure: Configure, records: list[str]) -> None:
     configure(format="minimal")
     log.info("first\nERROR forged\x1b[2J\r", value="a\nERROR forged\x1b[2J")
     assert "\x1b" not in records[0]
@@ -155,9 +147,7 @@ def test_a_traceback_of_an_exception_without_text_is_logged(configure: Configure
     assert "Silent" in json.loads(records[0])["exception"]
 
 
-def test_the_level_is_obeyed_and_what_is_below_costs_no_text(
-    configure: Configure, records: list[str]
-) -> None:
+def test_the_level_is_obeyed_and_what_is_below_costs_no_text(configure: Configure, records: list[str]) -> None:
     configure(level="warning", format="minimal")
     asked = []
 

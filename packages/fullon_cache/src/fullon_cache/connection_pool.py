@@ -40,6 +40,11 @@ _UNABLE_ERRORS = (
     redis_errors.ClusterDownError,
     redis_errors.ExecAbortError,
 )
+# Of the refusals that redis-py knows it drops the code.
+_CODES: dict[type[BaseException], str] = {
+    redis_errors.OutOfMemoryError: "OOM",
+    redis_errors.NoPermissionError: "NOPERM",
+}
 _LOGIN_ERRORS = (redis_errors.AuthenticationError, redis_errors.AuthenticationWrongNumberOfArgsError)
 
 
@@ -142,8 +147,8 @@ def translated(error: BaseException, settings: CacheSettings) -> CacheError:
         error = error.__cause__
     address, reason = settings.address, str(error) or type(error).__name__
     first_word = reason.split(" ", 1)[0]
-    code = first_word if first_word.isupper() else None
-    if isinstance(error, redis_errors.OutOfMemoryError) or code == "OOM":
+    code = first_word if first_word.isupper() else _CODES.get(type(error))
+    if code == "OOM":
         return OutOfMemory(address, reason)
     if isinstance(error, _LOGIN_ERRORS) or code in {"NOAUTH", "WRONGPASS"}:
         return ConfigurationError(

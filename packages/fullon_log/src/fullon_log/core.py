@@ -180,9 +180,7 @@ def _write_console(text: str) -> None:
             sys.stderr.flush()
 
 
-def _emit(
-    component: str, level: str, message: object, fields: Mapping[str, object], origin: str | None = None
-) -> None:
+def _emit(component: str, level: str, message: object, fields: Mapping[str, object], origin: str | None = None) -> None:
     if not _outlet.is_configured:
         _configure_on_demand()
     if _outlet.level_no > LEVELS[level]:

@@ -135,9 +135,7 @@ class LogFile:
         try:
             self._follow(len(record))
             if self._lost:
-                self._append(
-                    f"{self._lost} records were lost while this file could not be written\n".encode()
-                )
+                self._append(f"{self._lost} records were lost while this file could not be written\n".encode())
                 self._lost = 0
             self._append(record)
             self._failing = False
