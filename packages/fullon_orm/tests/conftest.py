@@ -23,7 +23,7 @@ def _outside_the_tests_loop(coroutine: Coroutine[Any, Any, object]) -> None:
 
 @pytest.fixture(scope="session")
 def migrated_database(servers: Mapping[str, str]) -> Iterator[str]:
-    """A migrated database of this worker. Emptying it takes 10 ms, copying a template 300."""
+    """A migrated database of this worker. Emptying it is many times faster than copying a template."""
     name = f"orm_{uuid4().hex[:12]}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DB_NAME", name)
@@ -37,8 +37,12 @@ async def database(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> s
     """A migrated database without rows, whose keys count from 1 and which DB_NAME names."""
     monkeypatch.setenv("DB_NAME", migrated_database)
     connection = await connect(Address.from_env())
-    tables = ", ".join(quoted(table) for table in Base.metadata.tables)
-    await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+    # Deleting from small tables is several times faster than truncating them.
+    await connection.execute(
+        "".join(f"DELETE FROM {quoted(table.name)};" for table in reversed(Base.metadata.sorted_tables))
+        + "SELECT setval(pg_get_serial_sequence(tablename, attname), 1, false) FROM pg_tables "
+        "JOIN pg_attribute ON attrelid = tablename::regclass AND attnum = 1 WHERE schemaname = 'public'"
+    )
     await close(connection)
     return migrated_database
 

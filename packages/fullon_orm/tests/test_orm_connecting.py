@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from fullon_embedded import start_servers
 from fullon_orm import DatabaseContext, dispose_engines, engines, init_db
@@ -253,13 +254,22 @@ class TestSecrets:
                 assert secret not in printed
 
     async def test_failing_sql_does_not_print_its_values(self, db: DatabaseContext) -> None:
-        user = User(mail="a@fullon", f2a="SECONDFACTOR")
+        secret = uuid4().hex
+        await db.users.add_user(User(mail="b@fullon"))
+        for mail in ("b@fullon", None):
+            insert = text("INSERT INTO users (mail, f2a) VALUES (:mail, :f2a)")
+            with pytest.raises(IntegrityError) as failed:
+                async with db.session.begin_nested():
+                    await db.session.execute(insert, {"mail": mail, "f2a": secret})
+            assert secret not in "".join(traceback.format_exception(failed.value))
+
+        user = User(mail="a@fullon", f2a=secret)
         db.session.add(user)
         await db.flush()
         user.mail = None
         with pytest.raises(InvalidValue) as refused:
             await db.flush()
-        assert "SECONDFACTOR" not in "".join(traceback.format_exception(refused.value))
+        assert secret not in "".join(traceback.format_exception(refused.value))
 
 
 class TestLostConnections:

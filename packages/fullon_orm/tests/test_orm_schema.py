@@ -13,6 +13,7 @@ from fullon_orm import DatabaseContext, init_db
 from fullon_orm.address import Address
 from fullon_orm.connection import Connection, close, connect
 from fullon_orm.database import DatabaseManager, create_database_url
+from fullon_orm.engines import version_mismatch
 from fullon_orm.errors import SchemaMismatch
 from fullon_orm.migrations import HEAD, VERSIONS
 from fullon_orm.models import Base
@@ -111,6 +112,11 @@ async def test_a_newer_schema_is_refused(missing_database: str) -> None:
         async with DatabaseContext():
             pytest.fail("entered a newer schema")
     assert await _versions() == ["9999"]
+
+
+def test_an_older_schema_says_to_migrate() -> None:
+    address = Address("db.example", 5432, "me", "", "fullon")
+    assert "migrate with `await fullon_orm.init_db()`" in str(version_mismatch(VERSIONS[0], address))
 
 
 async def test_tables_made_by_create_all_are_adopted(missing_database: str) -> None:

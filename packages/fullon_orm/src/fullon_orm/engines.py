@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+import asyncpg
 from sqlalchemy import NullPool, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -107,7 +108,10 @@ def _translate_errors(engine: AsyncEngine, address: Address) -> None:
             return None  # The pool replaces a dead connection by itself.
         error = context.original_exception
         # SQLAlchemy wraps most of the driver's errors in its own kind and keeps the original as the cause.
-        return translated(error, address) or translated(error.__cause__, address)
+        cause = error.__cause__
+        if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
+            cause.detail = None  # PostgreSQL may put the whole row there, and tracebacks would print it.
+        return translated(error, address) or translated(cause, address)
 
 
 async def _check_version(connection: Connection, address: Address) -> None:

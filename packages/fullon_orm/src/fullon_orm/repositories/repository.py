@@ -37,34 +37,21 @@ class Repository:
         state = inspect(record)
         if not (state.transient or state.pending):
             raise AlreadyExists(describe(record), f"{describe(record)} already exists: it was stored before")
-        refusal = await self._refusal_of(record)
-        if refusal is not None:
-            raise refusal
-        await self.session.run_sync(lambda _: _touch_relations(record))
-        return record
-
-    async def _refusal_of(self, record: Base) -> RecordError | None:
-        """Insert within a savepoint; return what the database objects.
-
-        Returned, not raised, so that the driver's error, which prints the whole row, is not in the chain.
-        """
         try:
             async with self.session.begin_nested():
                 self.session.add(record)
         except IntegrityError as error:
-            return _refusal(describe(record), error)
-        return None
+            raise _refusal(describe(record), error) from error
+        await self.session.run_sync(lambda _: _touch_relations(record))
+        return record
 
     async def _remove(self, record: Base) -> None:
-        refusal: RecordError | None = None
         try:
             async with self.session.begin_nested():
                 await self.session.delete(record)
-        except IntegrityError:
+        except IntegrityError as error:
             name = describe(record)
-            refusal = StillReferenced(name, f"{name} cannot be deleted: other records still refer to it")
-        if refusal is not None:
-            raise refusal
+            raise StillReferenced(name, f"{name} cannot be deleted: other records still refer to it") from error
 
     async def _all(self, query: Select[RecordT]) -> list[RecordT]:
         return list((await self.session.scalars(_fresh(query))).unique().all())
