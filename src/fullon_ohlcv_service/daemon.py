@@ -18,6 +18,7 @@ from fullon_embedded import EmbeddedError, start_servers
 from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
+from fullon_ohlcv.writer_lock import WriterLock
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
 from fullon_ohlcv_service.errors import ServiceError
@@ -55,6 +56,8 @@ class OhlcvServiceDaemon:
         self._config = config
         self._console = console
         self._stop = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._superseded = False
         self._changed = asyncio.Event()
         self._added: set[WantedSymbol] = set()
         self._only: set[WantedSymbol] | None = None
@@ -78,9 +81,12 @@ class OhlcvServiceDaemon:
         try:
             config = self._config or OhlcvServiceConfig.from_env()
             await self._wait_for_servers()
-            if not self._stop.is_set():
-                async with open_runtime(config) as runtime:
-                    await self._collect(runtime)
+            async with WriterLock(test=config.test_mode) as lock:
+                while await self._become_writer(lock):
+                    async with open_runtime(config) as runtime:
+                        await self._collect(runtime, lock)
+                    if not self._superseded:
+                        return
         finally:
             self._runtime = None
             self._ended.set()
@@ -90,6 +96,7 @@ class OhlcvServiceDaemon:
     def stop(self) -> None:
         """Ask `run()` to end; returns at once."""
         self._stop.set()
+        self._ending.set()
 
     async def cleanup(self) -> None:
         """Stop and wait until everything has ended; harmless when nothing runs."""
@@ -131,7 +138,36 @@ class OhlcvServiceDaemon:
                     _log.error("waiting for a server", why=said)
                 await self._wait(self._stop, SERVER_RETRY_S)
 
-    async def _collect(self, runtime: Runtime) -> None:
+    async def _become_writer(self, lock: WriterLock) -> bool:
+        """Wait until no other daemon writes to this database; False where told to stop meanwhile."""
+        self._superseded = False
+        if not self._stop.is_set():
+            self._ending.clear()
+        said = ""
+        while not self._stop.is_set():
+            try:
+                if await lock.take():
+                    return True
+                why = f"another daemon collects into this database, {await lock.holder() or 'just now'}"
+            except StorageUnavailable as error:
+                why = str(error)
+            if why != said:
+                said = why
+                _log.warning("waiting to take over", why=why)
+            await self._wait(self._stop, SERVER_RETRY_S)
+        return False
+
+    async def _stay_writer(self, lock: WriterLock) -> None:
+        """End collecting when another daemon has become the writer while the database was away from us."""
+        while True:
+            await asyncio.sleep(SERVER_RETRY_S)
+            if not await lock.take():
+                _log.error("another daemon has taken over; this one waits", holder=await lock.holder())
+                self._superseded = True
+                self._ending.set()
+                return
+
+    async def _collect(self, runtime: Runtime, lock: WriterLock) -> None:
         config = runtime.config
         self._runtime = runtime
         historic = [HistoricOHLCVCollector(runtime=runtime), HistoricTradeCollector(runtime=runtime)]
@@ -157,6 +193,7 @@ class OhlcvServiceDaemon:
         parts["reconcile"] = lambda: self._reconcile(config, apply)
         parts["notifications"] = self._listen
         parts["status"] = reporter.run
+        parts["writer"] = lambda: self._stay_writer(lock)
         if self._console is not None:
             console = self._console
             parts["table"] = lambda: show_table(runtime.board, console)
@@ -164,7 +201,7 @@ class OhlcvServiceDaemon:
         try:
             async with _storing(batcher), Supervisor("fullon.ohlcv.daemon", _by_name(parts)) as running:
                 await running.want(parts.keys())
-                await self._stop.wait()
+                await self._ending.wait()
                 _log.info("stopping")
         finally:
             await reporter.stop()

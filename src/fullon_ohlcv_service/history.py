@@ -10,11 +10,11 @@ from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
-from fullon_exchange.errors import ExchangeError, UnknownSymbol, VenueClosed
+from fullon_exchange.errors import ExchangeError, UnknownSymbol
 from fullon_exchange.interface import Exchange, Urgency
 from fullon_exchange.records import Channel, Page
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import StorageError, StorageUnavailable
 from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
@@ -194,7 +194,7 @@ class HistoricCollector(ABC):
 
     async def _find_gaps(self, exchange: Exchange) -> dict[Series, list[Interval]]:
         rt = self._rt
-        listings = await exchange.fetch_listings()
+        _, listings = await rt.exchanges.reach(exchange.name)
         closed_us = floor_minute_us(rt.clock.now_us() - round(SETTLE_S * 1e6))
         ranges: dict[Series, Interval] = {}
         for one in self._wanted.get(exchange.name, ()):
@@ -222,8 +222,6 @@ class HistoricCollector(ABC):
                 attempt.not_before_s = 0.0
             else:
                 self._rest(attempt, loop.time())
-        except VenueClosed:
-            raise
         except UnknownSymbol as error:
             if self._rt.board.set_problem(series.exchange, series.symbol, str(error)):
                 self._log.error("unknown symbol", exchange=series.exchange, symbol=series.symbol, why=str(error))
@@ -237,6 +235,14 @@ class HistoricCollector(ABC):
                 why=str(error),
                 again_in_s=round(attempt.not_before_s - loop.time(), 1),
             )
+        except StorageError as error:
+            self._rest(attempt, loop.time(), error.retry_after_s)
+            self._log.warning(
+                "history interrupted, will go on", exchange=series.exchange, symbol=series.symbol, why=str(error)
+            )
+        except Exception:  # noqa: BLE001 - one series whose data surprises us never stops its siblings
+            self._rest(attempt, loop.time())
+            self._log.exception("history failed, will go on", exchange=series.exchange, symbol=series.symbol)
         finally:
             wake.set()
 

@@ -119,7 +119,7 @@ class LiveCollector(ABC):
         changed = self._changed.setdefault(name, asyncio.Event())
         self._subscribed[name] = set()
         sink = self._sink(exchange)
-        listings = await exchange.fetch_listings()
+        _, listings = await self._rt.exchanges.reach(name)
         try:
             async with exchange.live() as session, asyncio.TaskGroup() as group:
                 group.create_task(sink.run())

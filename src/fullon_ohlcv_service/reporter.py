@@ -3,9 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 
-from fullon_cache import CacheError, ProcessCache
+from fullon_cache import CacheError, ProcessUpdate
 from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import floor_minute_us
 from fullon_log import get_component_logger
@@ -79,44 +78,37 @@ class StatusReporter:
     async def stop(self) -> None:
         """Mark every status record stopped."""
         cache = self._runtime.process_cache
+        stopped = ProcessUpdate(ProcessStatus.STOPPED, "stopped with the daemon")
         try:
             async with asyncio.timeout(1.5):
-                await asyncio.gather(*(cache.stop_process(record) for record in self._records.values()))
+                if (daemon := self._records.pop(COMPONENT, None)) is not None:
+                    await cache.stop_process(daemon, "stopped")
+                await cache.update_processes(dict.fromkeys(self._records.values(), stopped))
         except (TimeoutError, CacheError) as error:
             self._log.warning("status records not marked stopped", why=str(error) or "redis did not answer")
         self._records.clear()
 
     async def _heartbeat(self) -> None:
+        """Bring every status record up to date; register those that Redis does not know."""
         cache = self._runtime.process_cache
-        lines = {str(line.wanted): line for line in self._runtime.board.lines()}
-        for component in [one for one in self._records if one != COMPONENT and one not in lines]:
+        updates = {str(line.wanted): _update_of(line) for line in self._runtime.board.lines()}
+        updates[COMPONENT] = ProcessUpdate(
+            ProcessStatus.RUNNING, f"{len(updates)} symbols", {"type": "daemon", "pid": os.getpid(), "args": sys.argv}
+        )
+        for component in self._records.keys() - updates.keys():
             await cache.stop_process(self._records.pop(component))
-        await self._beat(
-            cache,
-            COMPONENT,
-            {"type": "daemon", "pid": os.getpid(), "args": sys.argv},
-            ProcessStatus.RUNNING,
-            f"{len(lines)} symbols",
+        unknown = await cache.update_processes(
+            {record: updates[component] for component, record in self._records.items()}
         )
-        for component, line in lines.items():
-            await self._beat(cache, component, _params(line), _STATUS_OF[line.phase], _message(line))
-
-    async def _beat(
-        self,
-        cache: ProcessCache,
-        component: str,
-        params: Mapping[str, object],
-        status: ProcessStatus,
-        message: str,
-    ) -> None:
-        record = self._records.get(component)
-        if record is not None and await cache.update_process(
-            record, status=status, message=message, params=dict(params)
-        ):
-            return
-        self._records[component] = await cache.register_process(
-            ProcessType.OHLCV, component, params=dict(params), message=message, status=status
-        )
+        for component, update in updates.items():
+            if self._records.get(component) is None or self._records[component] in unknown:
+                self._records[component] = await cache.register_process(
+                    ProcessType.OHLCV,
+                    component,
+                    params=dict(update.params or {}),
+                    message=update.message,
+                    status=update.status or ProcessStatus.STARTING,
+                )
 
     def _log_venues(self) -> None:
         venues: dict[str, list[SymbolStatus]] = {}
@@ -136,8 +128,12 @@ class StatusReporter:
                 },
                 covered=f"{100 * sum(known) / len(known):.2f}%" if known else "unknown",
                 rows_s=round(sum(line.rate_rows_s for line in lines)),
-                eta_s=round(max(etas)) if etas else None,
+                **({"eta_s": round(max(etas))} if etas else {}),
             )
+
+
+def _update_of(line: SymbolStatus) -> ProcessUpdate:
+    return ProcessUpdate(_STATUS_OF[line.phase], _message(line), _params(line))
 
 
 def _params(line: SymbolStatus) -> dict[str, object]:

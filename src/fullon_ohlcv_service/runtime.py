@@ -1,46 +1,82 @@
 """What every collector needs, built in one place and passed on."""
 
 import asyncio
+import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from fullon_cache import ProcessCache, TradesCache
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
-from fullon_exchange.interface import Exchange
+from fullon_exchange.errors import ExchangeError
+from fullon_exchange.interface import Exchange, Listing
+from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.status import StatusBoard
 
+REACH_FIRST_S = 1.0
+REACH_MAX_S = 60.0
+
 
 class Exchanges:
-    """The open venues, each opened once on first use and closed together."""
+    """The venues, each opened once on first use, reached with endless patience and closed together."""
 
-    def __init__(self, clock: Clock, page_rows: int) -> None:
+    def __init__(self, clock: Clock, board: StatusBoard, page_rows: int) -> None:
         self._clock = clock
+        self._board = board
         self._page_rows = page_rows
+        self._log = get_component_logger("fullon.ohlcv.daemon")
         self._open: dict[str, Exchange] = {}
-        self._opening = asyncio.Lock()
+        self._listings: dict[str, Mapping[str, Listing]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
         self._stack = AsyncExitStack()
 
     async def get(self, name: str) -> Exchange:
         """Return the open venue `name`.
 
         Raises:
-            UnknownExchange: no such venue; names near ones.
+            UnknownExchange, NotSupported: no such venue; names near ones.
         """
-        async with self._opening:
+        async with self._locks.setdefault(name, asyncio.Lock()):
             if name not in self._open:
                 exchange = open_exchange(name, clock=self._clock)
                 self._open[name] = await self._stack.enter_async_context(exchange)
             return self._open[name]
 
+    async def reach(self, name: str) -> tuple[Exchange, Mapping[str, Listing]]:
+        """Return the venue and its markets; while it cannot be reached, try again for ever and say so once.
+
+        Markets that were read before serve on when the venue does not answer now.
+        """
+        exchange = await self.get(name)
+        async with self._locks[name]:
+            delay_s = REACH_FIRST_S
+            while True:
+                try:
+                    self._listings[name] = await exchange.fetch_listings()
+                except ExchangeError as error:
+                    if not error.retryable:
+                        raise
+                    if name not in self._listings:
+                        self._say_unreachable(name, str(error))
+                        await asyncio.sleep(error.retry_after_s or random.uniform(REACH_FIRST_S, delay_s))  # noqa: S311
+                        delay_s = min(REACH_MAX_S, delay_s * 2)
+                        continue
+                if self._board.set_venue_problem(name, ""):
+                    self._log.info("reached", exchange=name, markets=len(self._listings[name]))
+                return exchange, self._listings[name]
+
     async def close(self) -> None:
         """Close every open venue."""
         await self._stack.aclose()
+
+    def _say_unreachable(self, name: str, why: str) -> None:
+        if self._board.set_venue_problem(name, why):
+            self._log.warning("cannot be reached; the others go on, it is tried again for ever", exchange=name, why=why)
 
 
 @dataclass
@@ -103,6 +139,7 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
         store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us))
         trades_cache = await stack.enter_async_context(TradesCache())
         process_cache = await stack.enter_async_context(ProcessCache())
-        exchanges = Exchanges(clock, config.historical_limit)
+        board = StatusBoard(clock)
+        exchanges = Exchanges(clock, board, config.historical_limit)
         stack.push_async_callback(exchanges.close)
-        yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), StatusBoard(clock))
+        yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), board)

@@ -82,6 +82,8 @@ class StatusBoard:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._symbols: dict[tuple[str, str], SymbolStatus] = {}
+        self.venue_problems: dict[str, str] = {}
+        """By venue: why it cannot be reached just now."""
 
     def want(self, wanted: Collection[WantedSymbol]) -> None:
         """Make the lines exactly those of `wanted`, keeping what is known of the ones that stay."""
@@ -113,6 +115,16 @@ class StatusBoard:
         status.problem = sentence
         if sentence:
             status.phase = Phase.REFUSED
+        return True
+
+    def set_venue_problem(self, exchange: str, sentence: str) -> bool:
+        """Say why a venue cannot be reached; an empty sentence takes it back. True where that is news."""
+        if self.venue_problems.get(exchange, "") == sentence:
+            return False
+        if sentence:
+            self.venue_problems[exchange] = sentence
+        else:
+            del self.venue_problems[exchange]
         return True
 
     def set_kinds(self, kinds: Mapping[tuple[str, str], str]) -> None:

@@ -73,7 +73,8 @@ class Supervisor(Generic[Key]):
             started_s = loop.time()
             try:
                 await self._work(key)
-            except Exception as error:  # noqa: BLE001 - the supervisor's: whatever failed, the siblings go on
+            except Exception as raised:  # noqa: BLE001 - the supervisor's: whatever failed, the siblings go on
+                error = cause_of(raised)
                 if loop.time() - started_s > HEALTHY_S:
                     delay_s = DELAY_FIRST_S
                     self.failures.pop(key, None)
@@ -91,3 +92,11 @@ class Supervisor(Generic[Key]):
             expected = getattr(error, "retryable", False)
             self._log.warning("interrupted, will try again", what=key, why=sentence, exc_info=not expected)
         self.failures[key] = sentence
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return what a task group failed of: its only error, at whatever depth, or the first that is not retryable."""
+    while isinstance(error, ExceptionGroup):
+        unexpected = [one for one in error.exceptions if not getattr(one, "retryable", False)]
+        error = (unexpected or error.exceptions)[0]
+    return error

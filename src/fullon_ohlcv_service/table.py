@@ -43,6 +43,8 @@ def build_table(board: StatusBoard, console: Console) -> Table:
     summary = ", ".join(f"{count} {phase.value}" for phase, count in counts.items() if count)
     if len(shown) < len(lines):
         summary += f"; {len(lines) - len(shown)} more not shown"
+    for name, why in sorted(board.venue_problems.items()):
+        summary += f"\n{name} cannot be reached, tried again for ever: {why}"
     now = datetime.fromtimestamp(board.clock.now_us() // 1_000_000, UTC)
     table = Table(
         title=f"fullon_ohlcv_service · {now:%Y-%m-%d %H:%M:%S} UTC",
@@ -50,10 +52,10 @@ def build_table(board: StatusBoard, console: Console) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("exchange", "symbol", "phase"):
-        table.add_column(name, no_wrap=True)
-    for name in ("covered", "rows/s", "eta", "last candle", "lag"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name, width in (("exchange", 8), ("symbol", 10), ("phase", 11)):
+        table.add_column(name, no_wrap=True, min_width=width)
+    for name, width in (("covered", 8), ("rows/s", 6), ("eta", 8), ("last candle", 16), ("lag", 8)):
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for line in shown:
         table.add_row(*_cells(line, now))
     return table

@@ -20,6 +20,8 @@ from fullon_ohlcv_service.trade.frames import decode_entry
 from fullon_ohlcv_service.trade.trade_tracker import TradeBatch, TradeTracker
 from fullon_orm.models import Symbol
 
+CONSUMER = "batcher"
+"""The same for every daemon: one of them writes at a time, and takes over what another left."""
 READ_FRAMES_MAX = 500
 GATHER_S = 0.1
 """Entries that arrive within this time are stored together."""
@@ -145,7 +147,7 @@ class GlobalTradeBatcher:
             "reading trades",
             lambda: self._rt.trades_cache.read_frames(
                 sorted(self._symbols),
-                consumer=self._rt.run_id,
+                consumer=CONSUMER,
                 count=READ_FRAMES_MAX,
                 block_ms=1 if self._stopping.is_set() else BLOCK_MS,
             ),
@@ -157,7 +159,7 @@ class GlobalTradeBatcher:
         cache = self._rt.trades_cache
         while frames := await self._persist(
             "claiming trades",
-            lambda: cache.claim_frames(exchange, consumer=self._rt.run_id, count=READ_FRAMES_MAX),
+            lambda: cache.claim_frames(exchange, consumer=CONSUMER, count=READ_FRAMES_MAX),
         ):
             await self._store(exchange, frames)
         (await self._tracker(exchange)).disconnect_all()

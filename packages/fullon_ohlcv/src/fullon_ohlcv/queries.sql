@@ -365,3 +365,18 @@ SELECT min(timestamp) AS oldest, max(timestamp) AS newest FROM candles WHERE ser
 
 -- name: edge_trades
 SELECT min(timestamp) AS oldest, max(timestamp) AS newest FROM trades WHERE series_id = $1
+
+-- name: take_writer_lock
+-- True where the lock is this session's, now or already. A bigint key shows in pg_locks as two halves.
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND pid = pg_backend_pid()
+      AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295
+) OR pg_try_advisory_lock($1)
+
+-- name: writer_lock_holder
+SELECT pid, coalesce(host(client_addr), 'this machine') AS host, backend_start
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND objsubid = 1 AND pid <> pg_backend_pid()
+  AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
