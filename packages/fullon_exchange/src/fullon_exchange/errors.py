@@ -20,6 +20,11 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
+UNREADABLE = (msgspec.DecodeError, RecursionError, ArithmeticError)
+"""What decoding foreign bytes can raise: bad JSON or types, nesting without end, numbers without end."""
+
 _EXCERPT_MAX = 200
 
 

@@ -120,7 +120,7 @@ class HttpClient:
             except TransientExchangeError as error:
                 if attempt >= self._attempts_max:
                     raise
-                self._log.info("request failed, trying again", path=path, attempt=attempt, error=str(error))
+                self._log.debug("request failed, trying again", path=path, attempt=attempt, error=str(error))
                 await asyncio.sleep(backoff.next_s())
             except MalformedMessage as error:
                 if attempt >= 2:

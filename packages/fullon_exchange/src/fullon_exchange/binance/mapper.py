@@ -10,6 +10,7 @@ import msgspec
 
 from fullon_exchange.answers import CandleAnswer, TradeAnswer
 from fullon_exchange.errors import (
+    UNREADABLE,
     ExchangeError,
     ExchangeUnavailable,
     RateLimited,
@@ -106,7 +107,7 @@ class BinanceHttp:
             return None
         try:
             error = _decode_error(body)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         sentence = f"{error.code}: {error.msg}"
         if error.code in _RATE_CODES:
@@ -122,7 +123,7 @@ def parse_time(body: bytes) -> int:
     """Return the server's time in microseconds from an answer of `time`."""
     try:
         return _decode_time(body).serverTime * 1000
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -130,7 +131,7 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
     """Return the markets by unified symbol from an answer of `exchangeInfo`."""
     try:
         markets = _decode_markets(body).symbols
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
     listings: dict[str, Listing] = {}
     for market in markets:
@@ -151,14 +152,14 @@ def parse_trades(body: bytes, symbol: str, *, first_id: int | None, start_us: in
     try:
         rows = _decode_trades(body)
         total = len(rows)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raw_rows = _raw_rows(body)
         total = len(raw_rows)
         rows = []
         for raw in raw_rows:
             try:
                 rows.append(_decode_trade(raw))
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 faults.append((len(rows), excerpt_of(bytes(raw))))
     trades = [Trade(symbol, row.T * 1000, row.p, row.q, "sell" if row.m else "buy", str(row.a)) for row in rows]
     if not rows:
@@ -173,12 +174,12 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
     faults: list[str] = []
     try:
         rows = _decode_klines(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         rows = []
         for raw in _raw_rows(body):
             try:
                 rows.append(_decode_kline(raw))
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 faults.append(excerpt_of(bytes(raw)))
     candles = [
         Candle(
@@ -201,5 +202,5 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
 def _raw_rows(body: bytes) -> list[msgspec.Raw]:
     try:
         return _decode_rows(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error

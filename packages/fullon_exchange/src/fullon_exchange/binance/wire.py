@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from fullon_exchange.binance.mapper import Amount, Count, Millis
-from fullon_exchange.errors import MalformedMessage
+from fullon_exchange.errors import UNREADABLE, MalformedMessage
 from fullon_exchange.records import Candle, Channel, Price, Ticker, Trade, Volume
 from fullon_exchange.wire import (
     Acknowledged,
@@ -135,7 +135,7 @@ class BinanceWire:
     def parse(self, frame: bytes | memoryview, latest_us: int) -> Message:
         try:
             event = _decode(frame)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             event = self._unwrap(frame)
             if not isinstance(event, _Event):
                 return event
@@ -185,11 +185,11 @@ class BinanceWire:
         """Read a wrapped event, or an answer to a request."""
         try:
             return _decode_combined(frame).data
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             pass
         try:
             return self._take_answer(_decode_answer(frame))
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             pass
         raise self._malformed(bytes(frame))
 
@@ -203,7 +203,7 @@ class BinanceWire:
         """Tell garbage, events nobody asked for and unreadable events apart."""
         try:
             message: Any = _decode_any(frame)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             return MalformedMessage(str(error), exchange="binance", kind="garbage", excerpt=frame)
         event = message.get("data", message) if isinstance(message, dict) else message
         kind = event.get("e") if isinstance(event, dict) else None

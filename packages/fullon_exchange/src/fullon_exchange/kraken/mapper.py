@@ -10,6 +10,7 @@ import msgspec
 
 from fullon_exchange.answers import CandleAnswer, TradeAnswer
 from fullon_exchange.errors import (
+    UNREADABLE,
     ExchangeError,
     ExchangeUnavailable,
     RateLimited,
@@ -124,7 +125,7 @@ class KrakenHttp:
         """Return what the first entry of `error` means; None where it is empty."""
         try:
             errors = _decode_errors(body).error
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         if not errors:
             return None
@@ -143,7 +144,7 @@ def parse_time(body: bytes) -> int:
     """Return the server's time in microseconds from an answer of `Time`."""
     try:
         return _decode_time(body).result.unixtime * 1_000_000
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -151,7 +152,7 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
     """Return the markets by unified symbol from an answer of `AssetPairs`; dark pools are left out."""
     try:
         pairs = _decode_pairs(body).result
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
     listings: dict[str, Listing] = {}
     for name, pair in pairs.items():
@@ -178,7 +179,7 @@ def parse_trades(body: bytes, symbol: str, cursor: int) -> TradeAnswer:
         last = _cursor(answer.pop("last"))
         (rows,) = (value for value in answer.values() if isinstance(value, list))
         total = len(rows)
-    except (msgspec.DecodeError, ArithmeticError, KeyError, ValueError):
+    except (*UNREADABLE, KeyError, ValueError):
         rows, last, total = _trade_rows_singly(body, faults)
     trades: list[Trade] = []
     for index, row in enumerate(rows):
@@ -219,7 +220,7 @@ def _trade_rows_singly(body: bytes, faults: list[tuple[int, str]]) -> tuple[list
     for raw in raw_rows:
         try:
             rows.append(_decode_trade(raw))
-        except (msgspec.DecodeError, ArithmeticError):
+        except UNREADABLE:
             faults.append((len(rows), excerpt_of(bytes(raw))))
     return rows, last, len(raw_rows)
 
@@ -231,12 +232,12 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
     try:
         answer = _decode_ohlc(body).result
         (rows,) = (value for value in answer.values() if isinstance(value, list))
-    except (msgspec.DecodeError, ValueError):
+    except (*UNREADABLE, ValueError):
         rows = []
         for raw in _raw_rows(body)[0]:
             try:
                 rows.append(_decode_candle(raw))
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 faults.append(excerpt_of(bytes(raw)))
     candles = [
         Candle(
@@ -259,7 +260,7 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
 def _raw_rows(body: bytes) -> tuple[list[msgspec.Raw], str | int]:
     try:
         answer = _decode_rows(body).result
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
     last = answer.pop("last", "")
     lists = [value for value in answer.values() if isinstance(value, list)]

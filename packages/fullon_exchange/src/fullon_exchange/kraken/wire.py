@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from fullon_exchange.errors import MalformedMessage, excerpt_of
+from fullon_exchange.errors import UNREADABLE, MalformedMessage, excerpt_of
 from fullon_exchange.records import EARLIEST_US, Candle, Channel, Price, Ticker, Trade, Volume
 from fullon_exchange.wire import (
     Acknowledged,
@@ -174,7 +174,7 @@ class KrakenWire:
     def parse(self, frame: bytes | memoryview, latest_us: int) -> Message:
         try:
             message = _decode(frame)
-        except (msgspec.DecodeError, OverflowError):
+        except UNREADABLE:
             return self._parse_slowly(bytes(frame), latest_us)
         if type(message) is _TradeFrame:
             return self._take_trades(message.data, latest_us, [])
@@ -241,13 +241,13 @@ class KrakenWire:
         """Read an answer to a request, or a data frame row by row."""
         try:
             return self._take_answer(_decode_answer(frame), frame)
-        except (msgspec.DecodeError, OverflowError):
+        except UNREADABLE:
             pass
         try:
             envelope = _decode_envelope(frame)
         except msgspec.ValidationError as error:
             raise MalformedMessage(str(error), exchange="kraken", kind="unknown", excerpt=frame) from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedMessage(str(error), exchange="kraken", kind="garbage", excerpt=frame) from error
         faults: list[Fault] = []
         if envelope.channel == "trade":
@@ -306,7 +306,7 @@ def _rows(envelope: _Envelope, decode: Callable[[msgspec.Raw], Row], faults: lis
     for raw in envelope.data:
         try:
             rows.append(decode(raw))
-        except (msgspec.DecodeError, OverflowError):
+        except UNREADABLE:
             faults.append(Fault("row", excerpt_of(bytes(raw))))
     return rows
 
