@@ -40,7 +40,7 @@ def template(servers: Mapping[str, str]) -> Iterator[str]:
 async def database(template: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """The test's own database, which DB_OHLCV_NAME and DB_TEST_NAME name."""
     name = f"ohlcv_{uuid4().hex[:12]}"
-    await on_server(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await on_server(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     monkeypatch.setenv("DB_OHLCV_NAME", name)
     monkeypatch.setenv("DB_TEST_NAME", name)
     yield name

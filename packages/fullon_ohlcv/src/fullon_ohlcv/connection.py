@@ -38,6 +38,9 @@ _UNREACHABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    # asyncpg says so of a connection that was closed underneath, or whose farewell it has not read to the end.
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -104,14 +107,17 @@ async def connect(target: Target) -> "asyncpg.Connection[asyncpg.Record]":
 
 
 async def create_pool(target: Target, pool_max: int) -> "asyncpg.Pool[asyncpg.Record]":
-    """Open a pool of at most `pool_max` connections, the first of them at once."""
+    """Open a pool of at most `pool_max` connections, each made when it is first needed.
+
+    A floor would be kept by a task of asyncpg's that logs a traceback for every attempt while the server is away.
+    """
     return await asyncpg.create_pool(
         host=target.host,
         port=target.port,
         user=target.user,
         password=target.password or None,
         database=target.database,
-        min_size=1,
+        min_size=0,
         max_size=pool_max,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
@@ -164,8 +170,8 @@ def translated(target: Target, action: str) -> Iterator[None]:
     """Turn what asyncpg and the system raise into the errors of this package, with a sentence for people."""
     try:
         yield
-    except StorageError:
-        raise
+    except (StorageError, ValueError):
+        raise  # asyncpg's complaint about an argument is a ValueError besides
     except asyncpg.InvalidPasswordError as error:
         raise StorageMisconfigured(f"cannot {action}: {target} was refused: check DB_USER and DB_PASSWORD") from error
     except _REFUSED as error:
@@ -176,9 +182,6 @@ def translated(target: Target, action: str) -> Iterator[None]:
         raise StorageUnavailable(
             f"cannot {action}: {target}: {_said(error)}: is the server running and reachable there?"
         ) from error
-    except asyncpg.InterfaceError as error:
-        # asyncpg says so when a connection was closed underneath; a misuse of ours would be found by the tests.
-        raise StorageUnavailable(f"cannot {action}: {target}: {_said(error)}") from error
     except asyncpg.PostgresError as error:
         raise StorageError(f"cannot {action}: {target}: {_said(error)}") from error
 

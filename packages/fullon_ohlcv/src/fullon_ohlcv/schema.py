@@ -13,14 +13,17 @@ _log = get_component_logger("fullon.ohlcv.schema")
 async def migrate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Bring the schema to this code's version, in one transaction that excludes other migrations.
 
+    The connection must be one that is closed afterwards.
+
     Raises:
         SchemaMismatch: the database is newer than this code, or holds tables that are not ours.
     """
     expected = max(migrations())
     if await _found_version(connection) == expected:
         return
+    # Taken outside of the transaction, for that begins with a fresh view of the catalogue; ends with the connection.
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         found = await _found_version(connection)
         if found > expected:
             raise SchemaMismatch(expected, found, "update fullon-ohlcv, or use another DB_OHLCV_NAME")

@@ -1,0 +1,64 @@
+"""Schema versions: applied once, newer and foreign ones refused, TimescaleDB only where it is offered."""
+
+import asyncpg
+import pytest
+from fullon_ohlcv.connection import Target, connect
+from fullon_ohlcv.errors import SchemaMismatch
+from fullon_ohlcv.statements import migrations, statements, timescale_script
+from fullon_ohlcv.store import TimeseriesStore
+
+
+async def in_database(command: str) -> str:
+    connection = await connect(Target.from_env())
+    try:
+        return await connection.execute(command)
+    finally:
+        await connection.close()
+
+
+def test_migrations_are_numbered_without_a_hole() -> None:
+    assert list(migrations()) == list(range(1, len(migrations()) + 1))
+
+
+def test_no_statement_is_empty() -> None:
+    assert all(statements().values())
+    assert all(timescale_script())
+
+
+async def test_a_newer_schema_is_refused_with_both_versions(database: str) -> None:
+    await in_database("INSERT INTO schema_version (version) VALUES (4711)")
+    with pytest.raises(SchemaMismatch, match="update fullon-ohlcv") as refused:
+        async with TimeseriesStore.open():
+            pass
+    assert (refused.value.expected, refused.value.found) == (max(migrations()), 4711)
+
+
+async def test_somebody_elses_tables_are_refused_and_left_alone(missing_database: str) -> None:
+    async with TimeseriesStore.open():
+        pass
+    await in_database("DROP SCHEMA public CASCADE")
+    await in_database("CREATE SCHEMA public; CREATE TABLE candles (mine text)")
+    with pytest.raises(SchemaMismatch, match="candles"):
+        async with TimeseriesStore.open():
+            pass
+    assert await in_database("SELECT mine FROM candles") == "SELECT 0"
+    assert await in_database("SELECT FROM pg_tables WHERE tablename = 'schema_version'") == "SELECT 0"
+
+
+async def test_tables_lost_under_an_open_store_are_a_schema_mismatch(store: TimeseriesStore) -> None:
+    series = await store.series("kraken", "BTC/USD", "trades")
+    await in_database("DROP TABLE unavailable")
+    with pytest.raises(SchemaMismatch, match="unavailable"):
+        await store.gaps({series: (0, 60_000_000)})
+
+
+async def test_a_plain_server_has_plain_tables(database: str) -> None:
+    connection = await connect(Target.from_env())
+    try:
+        offered = await connection.fetchval("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
+        installed = await connection.fetchval("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'")
+    except asyncpg.PostgresError as error:
+        pytest.fail(str(error))
+    finally:
+        await connection.close()
+    assert installed <= offered
