@@ -35,8 +35,8 @@ async def market() -> AsyncIterator[SimulatedMarket]:
 
 @pytest.fixture
 async def fast_market() -> AsyncIterator[SimulatedMarket]:
-    """A market from noon on at thirty times the pace: a minute takes two seconds."""
-    clock = MarketClock.starting_at(NOON_US, speed=30)
+    """A market from noon on at sixty times the pace: a minute takes a second."""
+    clock = MarketClock.starting_at(NOON_US, speed=60)
     async with SimulatedMarket(VENUES, clock=clock, rate_limits=False) as market:
         yield market
 

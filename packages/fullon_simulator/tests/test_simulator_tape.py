@@ -68,9 +68,7 @@ def test_candles_are_the_fold_of_the_trades(tape: Tape, start_us: int, span_us: 
         trades = list(group)
         prices = [trade.price for trade in trades]
         volume = sum(Decimal(f"{trade.volume:.{digits}f}") for trade in trades)
-        folded.append(
-            (open_us, prices[0], max(prices), min(prices), prices[-1], float(volume), len(trades))
-        )
+        folded.append((open_us, prices[0], max(prices), min(prices), prices[-1], float(volume), len(trades)))
     assert [tuple(candle) for candle in tape.candles(start_us, start_us + span_us, length_s)] == folded
 
 

@@ -70,9 +70,7 @@ class Connection:
     PENDING_MAX = 20_000
     """Frames that may wait for a slow client before it is cut."""
 
-    def __init__(
-        self, socket: web.WebSocketResponse, request: web.Request, counters: Counters, opened_us: int
-    ) -> None:
+    def __init__(self, socket: web.WebSocketResponse, request: web.Request, counters: Counters, opened_us: int) -> None:
         self._socket = socket
         self._request = request
         self._counters = counters

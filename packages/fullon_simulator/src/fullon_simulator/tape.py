@@ -58,9 +58,9 @@ class TapeCandle(NamedTuple):
 
 
 class BlockCache:
-    """The days read last, bounded by the number of trades in them; several tapes may share one."""
+    """The days read last, bounded by the number of trades in them (40 bytes each); tapes may share one."""
 
-    def __init__(self, trades_max: int = 2_000_000) -> None:
+    def __init__(self, trades_max: int = 6_000_000) -> None:
         self._trades_max = trades_max
         self._trades = 0
         self._blocks: OrderedDict[tuple[History, int], Block] = OrderedDict()
