@@ -68,7 +68,7 @@ soak: install
 	$(BIN)/python -m pytest -m soak
 
 bench: install
-	@set -e; for program in benchmarks/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+	@set -e; for program in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$program"; $(BIN)/python "$$program"; done
 
 demo: install
 	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.demo; exit $$?

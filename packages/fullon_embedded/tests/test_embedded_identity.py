@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -21,9 +22,8 @@ from fullon_embedded import (
     ServerFailed,
     start_servers,
 )
-from fullon_embedded.become import EXIT_PROGRAM_HIDDEN
 from fullon_embedded.binaries import copy_for_other_users, find_postgres, find_redis
-from fullon_embedded.identity import BECOME, choose_identity, root_ways
+from fullon_embedded.identity import choose_identity, root_ways
 from fullon_embedded.postgres import Postgres
 
 NOBODY = 65534
@@ -139,6 +139,15 @@ def test_a_file_in_place_of_the_data_directory_is_said(tmp_path: Path) -> None:
         start_servers(tmp_path / "data").start()
 
 
+@pytest.fixture(autouse=True)
+def shared_programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep copies of programs out of the system's directories."""
+    with tempfile.TemporaryDirectory(prefix="fullon-programs-") as top:
+        Path(top).chmod(0o755)
+        monkeypatch.setattr("fullon_embedded.binaries.SHARED_PROGRAMS", Path(top, "programs"))
+        yield Path(top, "programs")
+
+
 @as_root
 def test_root_refuses_a_data_directory_of_somebody_else(tmp_path: Path) -> None:
     os.chown(tmp_path, NOBODY, NOBODY)
@@ -195,29 +204,18 @@ def test_root_without_any_way_is_told_what_to_do(new_data_dir: Path) -> None:
 
 
 @as_root
-def test_programs_hidden_from_the_other_user_are_copied_once(new_data_dir: Path) -> None:
-    hidden = new_data_dir.parent / "hidden"
-    hidden.mkdir(mode=0o700)
-    first = copy_for_other_users(find_postgres(new_data_dir), below=hidden)
-    # What is copied runs where it is, whoever may reach it; a second call finds the first copy.
-    assert copy_for_other_users(find_postgres(new_data_dir), below=hidden) == first
-    assert find_postgres(new_data_dir).directory != first.directory
-    assert len(list(hidden.iterdir())) == 1
-    (new_data_dir / "run").mkdir(mode=0o700, parents=True)
-    hidden.chmod(0o700)
-    command = (
-        "-I",
-        "-S",
-        str(BECOME),
-        f"user:{NOBODY}:{NOBODY}",
-        str(new_data_dir),
-        str(first.postgres),
-        "--version",
-    )
-    assert subprocess.run((sys.executable, *command), check=False).returncode == EXIT_PROGRAM_HIDDEN
-    new_data_dir.parent.chmod(0o755)
-    hidden.chmod(0o755)
-    assert subprocess.run((sys.executable, *command), check=False).returncode == 0
+def test_programs_hidden_from_the_other_user_are_copied_once(new_data_dir: Path, shared_programs: Path) -> None:
+    hidden = copy_for_other_users(find_postgres(new_data_dir / "postgres"))
+    # A directory closed to others hides what is in it: the copy stands for a wheel below a 0700 home.
+    shared_programs.rename(hidden_below := shared_programs.parent / "closed")
+    hidden_below.chmod(0o700)
+    hidden = replace(hidden, directory=hidden_below / hidden.directory.relative_to(shared_programs))
+    new_data_dir.mkdir(mode=0o700)
+    for _ in range(2):
+        identity, programs = choose_identity(hidden, new_data_dir, ways=[f"user:{NOBODY}:{NOBODY}"])
+        assert identity.uid == NOBODY
+        assert programs.directory.is_relative_to(shared_programs)
+        assert len(list(shared_programs.iterdir())) == 1
 
 
 def test_a_start_lock_that_is_never_released_is_said(new_data_dir: Path) -> None:

@@ -104,7 +104,7 @@ def find_psql() -> Path | None:
     return Path(found) if found else None
 
 
-def copy_for_other_users(programs: PostgresPrograms, *, below: Path = SHARED_PROGRAMS) -> PostgresPrograms:
+def copy_for_other_users(programs: PostgresPrograms) -> PostgresPrograms:
     """Copy the programs of a wheel, as root, to where every user reaches them; a copy made before is reused.
 
     Raises:
@@ -115,17 +115,17 @@ def copy_for_other_users(programs: PostgresPrograms, *, below: Path = SHARED_PRO
         raise PermissionError(f"{programs.postgres} cannot be reached by other users")
     made = programs.postgres.stat()
     key = hashlib.sha256(f"{install}:{made.st_mtime_ns}:{made.st_size}".encode()).hexdigest()[:16]
-    target = below / key
+    target = SHARED_PROGRAMS / key
     copied = replace(programs, directory=target / install.relative_to(install.parents[1]) / "bin")
     if not target.exists():
-        below.mkdir(parents=True, exist_ok=True)
-        side = Path(tempfile.mkdtemp(dir=below))
+        SHARED_PROGRAMS.mkdir(parents=True, exist_ok=True)
+        side = Path(tempfile.mkdtemp(dir=SHARED_PROGRAMS))
         package, libraries = install.parent, install.parents[1] / f"{install.parent.name}.libs"
         # The programs find their libraries and share directory relative to themselves.
         shutil.copytree(install, side / package.name / install.name, ignore=shutil.ignore_patterns("include"))
         if libraries.is_dir():
             shutil.copytree(libraries, side / libraries.name)
-        for directory in (below, side, side / package.name):
+        for directory in (SHARED_PROGRAMS, side, side / package.name):
             directory.chmod(0o755)
         side.rename(target)
     return copied
