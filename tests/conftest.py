@@ -1,11 +1,19 @@
-"""Fixtures of the service's tests: a pair of fresh databases and a Redis database of their own."""
+"""Fixtures of the service's tests: fresh databases, a simulated market with an accelerated clock, a daemon on it."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from fullon_cache import ConnectionPool
+from fullon_exchange.clock import Clock
+from fullon_ohlcv_service.demo import seed_database
+from fullon_orm import init_db
 from fullon_orm.database import DatabaseManager
+from fullon_simulator import SimulatedMarket, SymbolSpec
+
+SPEED = 20.0
 
 
 @pytest.fixture
@@ -17,7 +25,43 @@ async def fresh_databases(servers: object, monkeypatch: pytest.MonkeyPatch) -> A
         monkeypatch.setenv(variable, name)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     monkeypatch.setenv("REDIS_DB", str(8 + int(worker) % 8))
+    await _empty_redis()
     yield
     manager = DatabaseManager()
     for name in names.values():
         await manager.drop_database(name)
+
+
+async def _empty_redis() -> None:
+    pool = await ConnectionPool.shared()
+    await pool.run("FLUSHDB")
+
+
+@pytest.fixture
+async def market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
+    """Two small venues whose minutes last three seconds; the environment points at them."""
+    now_s = time.time()
+    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
+    venues = {
+        "kraken": [SymbolSpec("BTC/USD", kind="busy", price=60_000.0), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],
+        "binance": [SymbolSpec("BTC/USDT", kind="busy", price=60_000.0), SymbolSpec("ADA/USDT", kind="quiet")],
+    }
+    async with SimulatedMarket(venues, seed=5) as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+async def seeded(market: SimulatedMarket) -> SimulatedMarket:
+    """The market, with the admin, its exchanges and its symbols in the database; one day to back-fill."""
+    await init_db()
+    await seed_database(market, backtest_days=1)
+    return market
+
+
+@pytest.fixture
+def clock(market: SimulatedMarket) -> Clock:
+    """The clock that market and daemon share."""
+    return Clock.from_env()

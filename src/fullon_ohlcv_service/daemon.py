@@ -61,6 +61,8 @@ class OhlcvServiceDaemon:
         self._changed = asyncio.Event()
         self._added: set[WantedSymbol] = set()
         self._only: set[WantedSymbol] | None = None
+        self._collected: set[WantedSymbol] = set()
+        self._refused: dict[str, str] = {}
         self._runtime: Runtime | None = None
         self._ended = asyncio.Event()
         self._ended.set()
@@ -170,6 +172,8 @@ class OhlcvServiceDaemon:
     async def _collect(self, runtime: Runtime, lock: WriterLock) -> None:
         config = runtime.config
         self._runtime = runtime
+        self._collected = set()
+        self._refused = {}
         historic = [HistoricOHLCVCollector(runtime=runtime), HistoricTradeCollector(runtime=runtime)]
 
         def wake_history(exchange: str) -> None:
@@ -233,44 +237,55 @@ class OhlcvServiceDaemon:
         batcher: GlobalTradeBatcher,
         collectors: Sequence[Any],
     ) -> None:
-        lines = runtime.board.lines()
-        before = {(line.wanted.exchange, line.wanted.symbol): line.wanted for line in lines}
-        now = {(one.exchange, one.symbol) for one in wanted}
         runtime.board.want(wanted)
-        for key, one in before.items():
-            if key not in now:
-                batcher.unregister_symbol(one)
-        for one in wanted:
+        collected = await self._prepare(runtime, wanted)
+        for one in self._collected - collected:
+            batcher.unregister_symbol(one)
+        for one in collected:
             batcher.register_symbol(one)
-        await self._prepare([one for one in sorted(wanted) if (one.exchange, one.symbol) not in before])
         for collector in collectors:
-            await collector.want(wanted)
+            await collector.want(collected)
+        self._collected = collected
 
-    async def _prepare(self, new: Sequence[WantedSymbol]) -> None:
-        """Learn what feeds each new symbol and create its documented views."""
-        runtime = self._runtime
-        if runtime is None:
-            return
-        refused: dict[str, str] = {}
-        for one in new:
-            if one.exchange not in refused:
-                try:
-                    exchange = await runtime.exchanges.get(one.exchange)
-                except ExchangeError as error:
-                    refused[one.exchange] = str(error)
-                    _log.error("exchange not collected", exchange=one.exchange, why=str(error))
-            if one.exchange in refused:
-                runtime.board.set_problem(one.exchange, one.symbol, refused[one.exchange])
-                continue
-            from_trades = exchange.traits.candles_from_trades
-            runtime.board.set_kinds({(one.exchange, one.symbol): "trades" if from_trades else "candles"})
-            try:
-                await runtime.store.init_symbol(one.exchange, one.symbol, main="candles")
-            except StorageUnavailable:
-                raise
-            except (StorageError, ValueError) as error:
-                runtime.board.set_problem(one.exchange, one.symbol, str(error))
-                _log.error("symbol not collected", exchange=one.exchange, symbol=one.symbol, why=str(error))
+    async def _prepare(self, runtime: Runtime, wanted: set[WantedSymbol]) -> set[WantedSymbol]:
+        """Return what can be collected, with the views of new symbols created; say of the rest why not, once."""
+        refusals = {name: await self._refusal_of(runtime, name) for name in {one.exchange for one in wanted}}
+        collected: set[WantedSymbol] = set()
+        for one in sorted(wanted):
+            refusal = refusals[one.exchange]
+            if not refusal:
+                exchange = await runtime.exchanges.get(one.exchange)
+                from_trades = exchange.traits.candles_from_trades
+                runtime.board.set_kind(one.exchange, one.symbol, "trades" if from_trades else "candles")
+                if one not in self._collected:
+                    refusal = await self._create_views(runtime, one)
+            if refusal:
+                runtime.board.set_problem(one.exchange, one.symbol, refusal)
+            else:
+                collected.add(one)
+        return collected
+
+    async def _refusal_of(self, runtime: Runtime, name: str) -> str:
+        """Return why nothing can be collected from a venue; empty where it can."""
+        try:
+            refusal = (await runtime.exchanges.get(name)).traits.closed_reason or ""
+        except ExchangeError as error:
+            refusal = str(error)
+        if refusal and self._refused.get(name) != refusal:
+            _log.error("exchange not collected", exchange=name, why=refusal)
+        self._refused[name] = refusal
+        return refusal
+
+    async def _create_views(self, runtime: Runtime, one: WantedSymbol) -> str:
+        """Create the documented views of a symbol; return why that cannot be, empty where it could."""
+        try:
+            await runtime.store.init_symbol(one.exchange, one.symbol, main="candles")
+        except StorageUnavailable:
+            raise
+        except (StorageError, ValueError) as error:
+            _log.error("symbol not collected", exchange=one.exchange, symbol=one.symbol, why=str(error))
+            return str(error)
+        return ""
 
     async def _listen(self) -> None:
         """Hear of changes in the database as they are committed."""

@@ -1,7 +1,7 @@
 """What is known of each symbol right now: its phase, how much of its history is covered, how far behind it is."""
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -127,8 +127,7 @@ class StatusBoard:
             del self.venue_problems[exchange]
         return True
 
-    def set_kinds(self, kinds: Mapping[tuple[str, str], str]) -> None:
-        """Note what feeds each symbol's candles."""
-        for key, kind in kinds.items():
-            if (status := self._symbols.get(key)) is not None:
-                status.kind = kind
+    def set_kind(self, exchange: str, symbol: str, kind: str) -> None:
+        """Note what feeds a symbol's candles."""
+        if (status := self.get(exchange, symbol)) is not None:
+            status.kind = kind
