@@ -5,6 +5,8 @@ Needs a PostgreSQL named by DB_HOST and friends; makes and drops the database `f
     python benchmarks/bench_store.py
 """
 
+# ruff: noqa: S101, S311 - chance makes test data, an assertion guards the measurement
+
 import asyncio
 import os
 import random
@@ -16,7 +18,7 @@ from datetime import UTC, datetime
 from fullon_ohlcv.batches import CandleBatch, TradeBatch
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.copy_format import CANDLE_COLUMNS
-from fullon_ohlcv.reading import read_candles, read_sources
+from fullon_ohlcv.reading import Window, read_candles, read_sources
 from fullon_ohlcv.records import CandleRow, CandleWrite, TradeRow, TradeWrite
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.timeframe import MINUTE_US, Timeframe, from_us, to_us
@@ -164,12 +166,12 @@ async def reading(store: TimeseriesStore) -> None:
         for _ in range(2):
             with measured("read a year of 1m candles as tuples", YEAR_MINUTES):
                 sources = await read_sources(connection, "bench", "YEAR", minute)
-                rows = await read_candles(connection, sources, minute, *year)
+                rows = await read_candles(connection, sources, Window(minute, *year))
         assert len(rows) == YEAR_MINUTES
         for count, unit in ((5, "minute"), (1, "hour"), (1, "day"), (1, "week"), (1, "month")):
             wanted = Timeframe(count, unit)
             with measured(f"roll a year of 1m candles up to {wanted}", YEAR_MINUTES):
-                await read_candles(connection, sources, wanted, *year)
+                await read_candles(connection, sources, Window(wanted, *year))
 
 
 if __name__ == "__main__":

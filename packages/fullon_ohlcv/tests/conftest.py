@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from uuid import uuid4
 
 import pytest
+
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.store import TimeseriesStore
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+
 from fullon_embedded.servers import EmbeddedServers
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.errors import StorageError, StorageMisconfigured, StorageUnavailable
@@ -97,7 +98,7 @@ async def test_a_write_stopped_between_rows_and_coverage_leaves_neither(
             else:
                 function = "pg_terminate_backend" if harm == "backend terminated" else "pg_cancel_backend"
                 killer = await connect(Target.from_env())
-                await killer.execute(f"SELECT {function}({pid})")  # noqa: S608
+                await killer.execute(f"SELECT {function}({pid})")
                 await killer.close()
                 with pytest.raises(StorageUnavailable) as unavailable:
                     await task
@@ -223,10 +224,14 @@ async def test_after_a_killed_server_the_next_call_works(private_server: Embedde
         pid = private_server.pids()["PostgreSQL"]
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(StorageUnavailable, match="is the server running"):
+
+        async def write_until_it_fails() -> None:
             async with asyncio.timeout(20):
                 while True:  # the first calls may still find the old backends alive
                     await store.write_candles([candles_of(candles, 3, 3)])
+
+        with pytest.raises(StorageUnavailable, match="is the server running"):
+            await write_until_it_fails()
         await asyncio.to_thread(private_server.ensure_running)
         async with asyncio.timeout(20):
             while True:

@@ -1,10 +1,13 @@
 """Interval arithmetic against sets of instants."""
 
+from itertools import pairwise
+
 import pytest
-from fullon_ohlcv.intervals import checked, subtract, union
-from fullon_ohlcv.records import Interval
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fullon_ohlcv.intervals import checked, subtract, union
+from fullon_ohlcv.records import Interval
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted).map(tuple), max_size=12)
 
@@ -17,7 +20,7 @@ def instants(intervals: list[Interval]) -> set[int]:
 def test_union_keeps_the_set_and_is_disjoint_and_sorted(intervals: list[Interval]) -> None:
     merged = union(intervals)
     assert instants(merged) == instants(intervals)
-    assert all(left[1] < right[0] for left, right in zip(merged, merged[1:], strict=False))
+    assert all(left[1] < right[0] for left, right in pairwise(merged))
 
 
 @given(INTERVALS, INTERVALS)

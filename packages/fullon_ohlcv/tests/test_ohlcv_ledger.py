@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fullon_ohlcv.records import CandleWrite, CoverageRun, CoverageSummary, Interval, MinuteState, Series, State
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.timeframe import MINUTE_US, to_us
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 T = to_us(datetime(2025, 3, 30, 1, 0, tzinfo=UTC))
 PIECE_US = 10_000_000

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
 from fullon_ohlcv.row_checks import CandleCheck, TradeCheck, is_empty_candle
 from fullon_ohlcv.timeframe import DAY_US, MINUTE_US, Timeframe, to_us
 

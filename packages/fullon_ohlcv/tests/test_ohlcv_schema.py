@@ -2,6 +2,7 @@
 
 import asyncpg
 import pytest
+
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.errors import SchemaMismatch
 from fullon_ohlcv.statements import migrations, statements, timescale_script

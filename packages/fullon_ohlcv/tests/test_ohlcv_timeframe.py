@@ -3,12 +3,15 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from fullon_ohlcv.timeframe import MINUTE_US, Timeframe, from_us, timeframe_of_channel, to_us
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fullon_ohlcv.timeframe import MINUTE_US, Timeframe, from_us, timeframe_of_channel, to_us
+
 TIMES = st.integers(to_us(datetime(2009, 1, 3, tzinfo=UTC)), to_us(datetime(2100, 1, 1, tzinfo=UTC)))
-TIMEFRAMES = st.sampled_from([Timeframe.parse(text) for text in "1m 5m 7m 15m 1h 4h 1d 3d 1w 2w 1M 3M 5M 12M".split()])
+TIMEFRAMES = st.sampled_from(
+    ["1m", "5m", "7m", "15m", "1h", "4h", "1d", "3d", "1w", "2w", "1M", "3M", "5M", "12M"]
+).map(Timeframe.parse)
 
 
 def us(text: str) -> int:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from fullon_ohlcv.errors import RowsLost, StorageError
 from fullon_ohlcv.records import CandleRow, CandleWrite, Series, State, WriteResult
 from fullon_ohlcv.store import TimeseriesStore

@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from fullon_ohlcv.records import CandleRow, CandleWrite, Interval, Series, State, TradeRow, TradeWrite, WriteResult
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.timeframe import MINUTE_US, to_us
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 T = to_us(datetime(2025, 3, 30, 1, 0, tzinfo=UTC))
 S = 1_000_000
@@ -43,7 +44,7 @@ class Market:
 
     async def stored_trades(self) -> list[tuple[Any, ...]]:
         return await self._stored(
-            f"SELECT {COLUMNS} FROM trades WHERE series_id = $1"  # noqa: S608
+            f"SELECT {COLUMNS} FROM trades WHERE series_id = $1"
             " ORDER BY timestamp, length(trade_id), trade_id, occurrence",
             self.trades,
         )

@@ -93,13 +93,13 @@ class CandleBatch(Batch):
                 suspect += write.covered if start_us is None else [(start_us, timeframe.next(start_us))]
                 continue
             given += 1
-            timestamp_us, open_, high, low, close, volume, trades = row
+            timestamp_us = row[0]
             if is_empty_candle(row):
                 rows.pop(timestamp_us, None)
                 empty.add(timestamp_us)
                 continue
             empty.discard(timestamp_us)
-            rows[timestamp_us] = candle_bytes(series.series_id, timestamp_us, open_, high, low, close, volume, trades)
+            rows[timestamp_us] = candle_bytes(series.series_id, row)
         self.repeated += given - (len(rows) + len(empty) - held)
         self._note(series, write.covered, suspect, write.unavailable)
 
@@ -163,7 +163,7 @@ class TradeBatch(Batch):
             else:
                 trade_id = content_identity(price, volume, side, order_type)
                 occurrence = seen[timestamp_us, trade_id] = seen.get((timestamp_us, trade_id), 0) + 1
-            rows.append(trade_bytes(series_id, timestamp_us, price, volume, occurrence, side, order_type, trade_id))
+            rows.append(trade_bytes(series_id, (timestamp_us, price, volume, side, order_type, trade_id), occurrence))
             minutes.add(timestamp_us - timestamp_us % MINUTE_US)
             first_us, last_us = self.spans.get(series_id, (timestamp_us, timestamp_us))
             self.spans[series_id] = (min(first_us, timestamp_us), max(last_us, timestamp_us))

@@ -1,12 +1,14 @@
 """PostgreSQL's binary COPY format for the two tables, encoded from integer microseconds without datetimes. Pure.
 
-Measured against asyncpg's record encoder: see `benchmarks` in the README of this package.
+asyncpg's own record encoder wants a datetime for every row; `benchmarks/bench_store.py` compares the two.
 Source: PostgreSQL documentation, COPY, "Binary Format".
 """
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
+
+from fullon_ohlcv.records import CandleRow, TradeRow
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -22,38 +24,23 @@ _TRADE = Struct(">hiiiqididii")
 _LENGTH = Struct(">i")
 
 
-def candle_bytes(
-    series_id: int,
-    timestamp_us: int,
-    open_: float,
-    high: float,
-    low: float,
-    close: float,
-    volume: float,
-    trades: int | None,
-) -> bytes:
+def candle_bytes(series_id: int, row: CandleRow) -> bytes:
     """Encode one row of `candles`, in the order of `CANDLE_COLUMNS`."""
+    timestamp_us, open_, high, low, close, volume, trades = row
     at = timestamp_us - _POSTGRES_EPOCH_US
     if trades is None:
         return _UNCOUNTED_CANDLE.pack(8, 4, series_id, 8, at, 8, open_, 8, high, 8, low, 8, close, 8, volume, -1)
     return _COUNTED_CANDLE.pack(8, 4, series_id, 8, at, 8, open_, 8, high, 8, low, 8, close, 8, volume, 4, trades)
 
 
-def trade_bytes(
-    series_id: int,
-    timestamp_us: int,
-    price: float,
-    volume: float,
-    occurrence: int,
-    side: str,
-    order_type: str,
-    trade_id: str,
-) -> bytes:
-    """Encode one row of `trades`, in the order of `TRADE_COLUMNS`."""
-    identity = trade_id.encode()
+def trade_bytes(series_id: int, row: TradeRow, occurrence: int) -> bytes:
+    """Encode one row of `trades`, in the order of `TRADE_COLUMNS`; the trade id must be given."""
+    timestamp_us, price, volume, side, order_type, trade_id = row
+    at = timestamp_us - _POSTGRES_EPOCH_US
+    identity = (trade_id or "").encode()
     return b"".join(
         (
-            _TRADE.pack(8, 4, series_id, 8, timestamp_us - _POSTGRES_EPOCH_US, 8, price, 8, volume, 4, occurrence),
+            _TRADE.pack(8, 4, series_id, 8, at, 8, price, 8, volume, 4, occurrence),
             _word(side),
             _word(order_type),
             _LENGTH.pack(len(identity)),

@@ -327,9 +327,24 @@ WHERE series.exchange = $1 AND series.symbol = $2
 -- name: candles
 SELECT timestamp, open, high, low, close, volume FROM candles
 WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
-ORDER BY timestamp
+
+-- name: candles_and_trades
+-- Where no coverage of trades ($4) was ever recorded they are taken as they are, for minutes that no candle covers.
+WITH folded AS (
+    SELECT minute_at AS timestamp, open, high, low, close, volume
+    FROM coverage,
+         unnest(tstzmultirange(span_us($2, $3)) - minutes_inside(covered)) AS span,
+         fold_minutes($4, lower(span), upper(span))
+    WHERE coverage.series_id = $1
+)
+SELECT * FROM folded
+UNION ALL
+SELECT timestamp, open, high, low, close, volume FROM candles
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+  AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
 
 -- name: rolled_candles
+-- The source is one of the two above, the bucket one of the two below.
 SELECT {bucket} AS bucket,
        (array_agg(open ORDER BY timestamp))[1],
        max(high),
@@ -339,6 +354,15 @@ SELECT {bucket} AS bucket,
 FROM ({source}) AS source
 GROUP BY 1
 ORDER BY 1
+
+-- name: bucket_of_width
+date_bin(interval '{width_us} microseconds', timestamp, at_us({origin_us}))
+
+-- name: bucket_of_months
+(date_trunc('month', timestamp AT TIME ZONE 'UTC')
+ - ((extract(year FROM timestamp AT TIME ZONE 'UTC') * 12
+     + extract(month FROM timestamp AT TIME ZONE 'UTC') - 1)::integer % {count}) * interval '1 month')
+AT TIME ZONE 'UTC'
 
 -- name: last_close
 SELECT us_of(timestamp) AS timestamp_us, close FROM candles

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fullon_ohlcv.ledger import Stretches
 from fullon_ohlcv.records import Interval
@@ -24,29 +24,13 @@ if TYPE_CHECKING:
 Row = tuple[datetime, float, float, float, float, float]
 """timestamp (open time, aware UTC), open, high, low, close, volume."""
 
-_STORED = (
-    "SELECT timestamp, open, high, low, close, volume FROM candles"
-    " WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)"
-)
-# Where no coverage of trades ($4) was ever recorded they are taken as they are, for minutes that no candle covers.
-_FOLDED = f"""
-    WITH folded AS (
-        SELECT minute_at AS timestamp, open, high, low, close, volume
-        FROM coverage,
-             unnest(tstzmultirange(span_us($2, $3)) - minutes_inside(covered)) AS span,
-             fold_minutes($4, lower(span), upper(span))
-        WHERE coverage.series_id = $1
-    )
-    SELECT * FROM folded
-    UNION ALL
-    {_STORED} AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
-"""
-_MONTHS = """
-    (date_trunc('month', timestamp AT TIME ZONE 'UTC')
-     - ((extract(year FROM timestamp AT TIME ZONE 'UTC') * 12
-         + extract(month FROM timestamp AT TIME ZONE 'UTC') - 1)::integer % {count}) * interval '1 month')
-    AT TIME ZONE 'UTC'
-"""
+
+class Window(NamedTuple):
+    """The buckets that are asked for: of a timeframe, beginning in `[start_us, end_us)`."""
+
+    timeframe: Timeframe
+    start_us: int
+    end_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +64,17 @@ async def read_sources(connection: "AnyConnection", exchange: str, symbol: str, 
     return sorted(sources, key=lambda source: _fineness(source.timeframe))
 
 
-async def read_candles(
-    connection: "AnyConnection", sources: Sequence[Source], wanted: Timeframe, start_us: int, end_us: int
-) -> list[Row]:
-    """Return the buckets that begin in `[start_us, end_us)`, oldest first, made of what lies before `end_us`.
+async def read_candles(connection: "AnyConnection", sources: Sequence[Source], window: Window) -> list[Row]:
+    """Return the window's buckets, oldest first, made of what lies before its end.
 
     The finest source serves the buckets that it reaches back to, the next coarser one the older part.
     """
-    start_us = wanted.ceil(start_us)
+    wanted, start_us, end_us = window.timeframe, window.timeframe.ceil(window.start_us), window.end_us
     newer: list[Row] = []
     for source in sources:
         if start_us >= end_us:
             break
-        rows = await _read_source(connection, source, wanted, start_us, end_us)
+        rows = await _read_source(connection, source, Window(wanted, start_us, end_us))
         if newer and rows and rows[-1][0] == newer[0][0]:
             del newer[0]  # the finer source begins inside this bucket, the coarser one has it whole
         newer = rows + newer
@@ -101,75 +83,62 @@ async def read_candles(
     return newer
 
 
-async def _read_source(
-    connection: "AnyConnection", source: Source, wanted: Timeframe, start_us: int, end_us: int
-) -> list[Row]:
-    given: list[int] = [source.series_id, start_us, end_us]
+async def _read_source(connection: "AnyConnection", source: Source, window: Window) -> list[Row]:
+    given = [source.series_id, window.start_us, window.end_us]
+    rows = statement("candles")
     if source.trades_id is not None:
         given.append(source.trades_id)
-    rows = _STORED if source.trades_id is None else _FOLDED
-    if wanted.divides(source.timeframe):
-        query = f"{rows} ORDER BY timestamp"
+        rows = statement("candles_and_trades")
+    if window.timeframe.divides(source.timeframe):
+        query = f"{rows}\nORDER BY timestamp"
     else:
-        query = statement("rolled_candles").format(bucket=_bucket(wanted), source=rows)
+        query = statement("rolled_candles").format(bucket=_bucket(window.timeframe), source=rows)
     return list(map(tuple, await connection.fetch(query, *given)))
 
 
 def _bucket(timeframe: Timeframe) -> str:
     if timeframe.width_us is None:
-        return _MONTHS.format(count=timeframe.count)
-    width = f"interval '{timeframe.width_us} microseconds'"
-    return f"date_bin({width}, timestamp, at_us({timeframe.origin_us}))"
+        return statement("bucket_of_months").format(count=timeframe.count)
+    return statement("bucket_of_width").format(width_us=timeframe.width_us, origin_us=timeframe.origin_us)
 
 
 def _fineness(timeframe: Timeframe) -> int:
     return timeframe.width_us or timeframe.count * 28 * DAY_US
 
 
-async def read_filled(
-    connection: "AnyConnection",
-    sources: Sequence[Source],
-    wanted: Timeframe,
-    start_us: int,
-    end_us: int,
-    now_us: int,
-) -> list[Row]:
+async def read_filled(connection: "AnyConnection", sources: Sequence[Source], window: Window, now_us: int) -> list[Row]:
     """Return `read_candles` with a flat row, at the close before it, for every bucket that is known to be empty.
 
     Where a ledger exists, known is what it covers: an unknown bucket stays missing, and so does what follows it
     up to the next candle, for nobody knows at what price. Without one every missing bucket up to now is filled.
     """
-    rows = await read_candles(connection, sources, wanted, start_us, end_us)
-    start_us = wanted.ceil(start_us)
+    rows = await read_candles(connection, sources, window)
+    window = window._replace(start_us=window.timeframe.ceil(window.start_us))
     close: float | None = None
-    known_from_us = start_us
+    known_from_us = window.start_us
     for source in sources:
-        before = await connection.fetchrow(statement("last_close"), source.series_id, start_us)
+        before = await connection.fetchrow(statement("last_close"), source.series_id, window.start_us)
         if before is not None:
             known_from_us, close = before
             break
     if not any(source.has_ledger for source in sources):
-        return list(_flat_filled(rows, wanted, start_us, min(end_us, now_us), close, lambda _start, _end: True))
+        window = window._replace(end_us=min(window.end_us, now_us))
+        return list(_flat_filled(rows, window, close, lambda _start_us, _end_us: True))
     covered: list[Interval] = []
     for source in sources:
-        ids, starts, ends = [source.series_id], [known_from_us], [end_us]
-        ledger = await connection.fetch(statement("ledger"), ids, starts, ends)
-        covered += [(row[1], row[2]) for row in ledger if row[3] is None]
+        ledger = await connection.fetch(statement("ledger"), [source.series_id], [known_from_us], [window.end_us])
+        covered += [(row["start_us"], row["end_us"]) for row in ledger if row["reason"] is None]
     stretches = Stretches(covered)
-    if not stretches.contain(known_from_us, start_us):
+    if not stretches.contain(known_from_us, window.start_us):
         close = None
-    return list(_flat_filled(rows, wanted, start_us, end_us, close, stretches.contain))
+    return list(_flat_filled(rows, window, close, stretches.contain))
 
 
 def _flat_filled(
-    rows: Sequence[Row],
-    wanted: Timeframe,
-    start_us: int,
-    end_us: int,
-    close: float | None,
-    is_known: Callable[[int, int], bool],
+    rows: Sequence[Row], window: Window, close: float | None, is_known: Callable[[int, int], bool]
 ) -> Iterator[Row]:
     stored = {to_us(row[0]): row for row in rows}
+    wanted, start_us, end_us = window
     while start_us < end_us:
         next_us = wanted.next(start_us)
         row = stored.pop(start_us, None)

@@ -172,9 +172,13 @@ def _number_fault(name: str, value: Any, *, zero: bool) -> str | None:
 
 
 def _word_fault(order_type: Any) -> str | None:
-    if isinstance(order_type, str) and len(order_type) <= WORD_CHARACTERS_MAX and order_type.isascii():
-        if "\0" not in order_type:
-            return None
+    if (
+        isinstance(order_type, str)
+        and len(order_type) <= WORD_CHARACTERS_MAX
+        and order_type.isascii()
+        and "\0" not in order_type
+    ):
+        return None
     return f"order type is {_shown(order_type)}; allowed is text such as 'market', 'limit' or ''"
 
 

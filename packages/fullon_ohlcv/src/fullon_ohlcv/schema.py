@@ -1,8 +1,8 @@
 """The database's schema: numbered SQL scripts, applied once each, by one process at a time."""
 
 import asyncpg
-from fullon_log import get_component_logger
 
+from fullon_log import get_component_logger
 from fullon_ohlcv.errors import SchemaMismatch
 from fullon_ohlcv.statements import migrations, timescale_script
 

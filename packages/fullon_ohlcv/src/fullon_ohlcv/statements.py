@@ -1,14 +1,13 @@
-"""The named statements of `queries.sql`, and the numbered migrations, as text."""
+"""The SQL of this package as text: named statements, and numbered migrations."""
 
 from functools import cache
 from importlib.resources import files
 
 
 @cache
-def statements() -> dict[str, str]:
-    """Return every statement of `queries.sql` by its name."""
-    text = files("fullon_ohlcv").joinpath("queries.sql").read_text(encoding="utf-8")
-    blocks = text.split("-- name: ")[1:]
+def statements(file: str = "queries.sql") -> dict[str, str]:
+    """Return every statement of a file by its name."""
+    blocks = _text(file).split("-- name: ")[1:]
     return {name.strip(): body.strip() for name, _, body in (block.partition("\n") for block in blocks)}
 
 
@@ -31,6 +30,9 @@ def migrations() -> dict[int, str]:
 @cache
 def timescale_script() -> tuple[str, str]:
     """Return what is said to TimescaleDB: hypertables, and compression."""
-    text = files("fullon_ohlcv").joinpath("timescale.sql").read_text(encoding="utf-8")
-    hypertables, _, compression = text.partition("-- compression")
+    hypertables, _, compression = _text("timescale.sql").partition("-- compression")
     return hypertables, "--" + compression
+
+
+def _text(file: str) -> str:
+    return files("fullon_ohlcv").joinpath(file).read_text(encoding="utf-8")

@@ -6,7 +6,8 @@ import asyncpg
 
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import Series
-from fullon_ohlcv.relation_names import base_names, quoted, schema_name
+from fullon_ohlcv.relation_names import SUFFIXES, base_names, quoted, schema_name
+from fullon_ohlcv.statements import statements
 
 if TYPE_CHECKING:
     from fullon_ohlcv.writing import AnyConnection
@@ -14,43 +15,6 @@ if TYPE_CHECKING:
 Main = Literal["view", "candles", "trades"]
 
 _LOCK = 0x6E616D6573  # any number that everybody who names relations agrees on
-_COLUMNS = "timestamp, open, high, low, close, volume AS vol, trades"
-_FOLD = "minute_at AS timestamp, open, high, low, close, volume AS vol, trades"
-
-_TRADES = """
-SELECT timestamp, price, volume, side, order_type AS type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
-FROM public.trades WHERE series_id = {trades_id}
-"""
-
-_CANDLES = f"SELECT {_COLUMNS} FROM public.candles WHERE series_id = {{candles_id}}"
-
-# Minutes proved by the ledger of trades are stored as candles already. Where no coverage of trades was ever recorded
-# (the library used without the service), trades are taken as they are for every minute that no candle covers.
-_VIEW = f"""
-WITH folded AS (
-    SELECT {_FOLD}
-    FROM public.coverage AS of_trades, public.coverage AS of_candles,
-         unnest('{{{{(,)}}}}'::tstzmultirange - public.minutes_inside(of_candles.covered)) AS span,
-         public.fold_minutes({{trades_id}}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
-    WHERE of_trades.series_id = {{trades_id}} AND of_candles.series_id = {{candles_id}}
-      AND isempty(of_trades.covered)
-)
-SELECT * FROM folded
-UNION ALL
-SELECT {_COLUMNS} FROM public.candles
-WHERE series_id = {{candles_id}}
-  AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
-"""
-
-# Trades alone: every minute that they cover whole; all they have where no coverage was ever recorded.
-_FROM_TRADES = f"""
-SELECT {_FOLD}
-FROM public.coverage AS of_trades,
-     unnest(CASE WHEN isempty(of_trades.covered) THEN '{{{{(,)}}}}' ELSE public.minutes_inside(of_trades.covered) END)
-         AS span,
-     public.fold_minutes({{trades_id}}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
-WHERE of_trades.series_id = {{trades_id}}
-"""
 
 
 def checked_main(main: str) -> Main:
@@ -73,17 +37,12 @@ async def create_relations(connection: "AnyConnection", trades: Series, candles:
     if known_main == main and await _exist(connection, schema, base):
         return f"{schema}.{base}"
     await connection.execute("UPDATE relation_names SET main = $3 WHERE exchange = $1 AND symbol = $2", *key, main)
-    prefix = f"{quoted(schema)}."
-    bodies = {
-        "_trades": _TRADES,
-        "_candles1m": _CANDLES,
-        "_candles1m_view": _VIEW,
-        "_ohlcv": {"view": _VIEW, "candles": _CANDLES, "trades": _FROM_TRADES}[main],
-    }
+    bodies = statements("views.sql")
+    main_body = {"view": "view", "candles": "candles", "trades": "from_trades"}[main]
     script = [f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"]
-    for suffix, body in bodies.items():
-        select = body.format(trades_id=trades.series_id, candles_id=candles.series_id)
-        script.append(f"CREATE OR REPLACE VIEW {prefix}{quoted(base + suffix)} AS {select}")
+    for suffix, body in zip(SUFFIXES, ("trades", "candles", "view", main_body), strict=True):
+        select = bodies[body].format(trades_id=trades.series_id, candles_id=candles.series_id)
+        script.append(f"CREATE OR REPLACE VIEW {quoted(schema)}.{quoted(base + suffix)} AS\n{select}")
     try:
         await connection.execute(";\n".join(script))
     except (asyncpg.WrongObjectTypeError, asyncpg.InvalidTableDefinitionError) as error:

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Self
 
 import arrow
-from fullon_log import get_component_logger
 
+from fullon_log import get_component_logger
 from fullon_ohlcv.records import Series, WriteResult
 from fullon_ohlcv.repositories.ohlcv.shared_store import shared_store
 from fullon_ohlcv.statements import statement

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from fullon_ohlcv.reading import Row, read_candles, read_filled, read_sources
+from fullon_ohlcv.reading import Row, Window, read_candles, read_filled, read_sources
 from fullon_ohlcv.repositories.ohlcv.base_repository import Moment, OHLCVBaseRepository, moment_us
 from fullon_ohlcv.store import system_now_us
 from fullon_ohlcv.timeframe import Timeframe
@@ -35,12 +35,12 @@ class TimeseriesRepository(OHLCVBaseRepository):
         wanted = Timeframe.of_period(compression, period)
         if fill not in (None, "flat"):
             raise ValueError(f"fill is {fill!r}; allowed are None and 'flat'")
-        start_us, end_us = moment_us(fromdate), moment_us(todate)
+        window = Window(wanted, moment_us(fromdate), moment_us(todate))
         async with self.store.connection("read candles") as connection:
             sources = await read_sources(connection, self.exchange, self.symbol, wanted)
             if fill is None:
-                return await read_candles(connection, sources, wanted, start_us, end_us)
-            return await read_filled(connection, sources, wanted, start_us, end_us, system_now_us())
+                return await read_candles(connection, sources, window)
+            return await read_filled(connection, sources, window, system_now_us())
 
     async def fetch_ohlcv_df(
         self, compression: int, period: str, fromdate: Moment, todate: Moment, *, fill: Fill = None

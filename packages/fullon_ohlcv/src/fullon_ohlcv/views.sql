@@ -1,0 +1,37 @@
+-- The documented relations of a symbol. {trades_id} and {candles_id} are its series.
+
+-- name: trades
+SELECT timestamp, price, volume, side, order_type AS type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
+FROM public.trades
+WHERE series_id = {trades_id}
+
+-- name: candles
+SELECT timestamp, open, high, low, close, volume AS vol, trades
+FROM public.candles
+WHERE series_id = {candles_id}
+
+-- name: view
+-- Minutes that the ledger of trades proves are stored as candles already. Where no coverage of trades was ever recorded
+-- (the library used without the service), trades are taken as they are for every minute that no candle covers.
+WITH folded AS (
+    SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades
+    FROM public.coverage AS of_trades,
+         public.coverage AS of_candles,
+         unnest('{{(,)}}'::tstzmultirange - public.minutes_inside(of_candles.covered)) AS span,
+         public.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
+    WHERE of_trades.series_id = {trades_id} AND of_candles.series_id = {candles_id} AND isempty(of_trades.covered)
+)
+SELECT * FROM folded
+UNION ALL
+SELECT timestamp, open, high, low, close, volume AS vol, trades
+FROM public.candles
+WHERE series_id = {candles_id} AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
+
+-- name: from_trades
+-- Trades alone: every minute that they cover whole; all they have where no coverage was ever recorded.
+SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades
+FROM public.coverage AS of_trades,
+     unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE public.minutes_inside(of_trades.covered) END)
+         AS span,
+     public.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
+WHERE of_trades.series_id = {trades_id}
