@@ -25,6 +25,8 @@ class SocketLimits:
     """True where the answer to a ping carries the venue's time; elsewhere it is asked for over REST."""
     age_max_s: float | None = None
     """When the venue cuts a socket, however healthy."""
+    ping_s: float = 1.0
+    """How often proof of life is asked for, in the venue's seconds."""
     silence_max_s: float = 15.0
     """A socket that gave no frame, or no answer to a ping, for so long is dead."""
     ack_timeout_s: float = 10.0
@@ -35,6 +37,8 @@ class SocketLimits:
     """How long after a minute the venue still speaks of it, in its own seconds: the pace of candle updates."""
     lag_max_s: float = 30.0
     """Trades that keep arriving later than this after they happened make us reconnect."""
+    lag_patience_s: float = 10.0
+    """For how long they may."""
 
 
 class Venue(Protocol):

@@ -107,7 +107,8 @@ def test_kraken_nan_is_no_json_and_the_frame_is_garbage() -> None:
 def test_kraken_a_candle_is_stamped_with_its_open_time_and_never_closed() -> None:
     row = {
         "symbol": "BTC/USD", "open": 1.0, "high": 3.0, "low": 0.5, "close": 2.0, "trades": 12, "volume": 9.5,
-        "vwap": 1.1, "interval_begin": "2023-10-04T16:25:00.000000000Z", "interval": 1, "timestamp": "2023-10-04T16:26:00.000000Z",
+        "vwap": 1.1, "interval_begin": "2023-10-04T16:25:00.000000000Z", "interval": 1,
+        "timestamp": "2023-10-04T16:26:00.000000Z",
     }  # fmt: skip
     message = read(kraken(), {"channel": "ohlc", "type": "update", "timestamp": "x", "data": [row]})
     assert isinstance(message, CandlesFrame)

@@ -51,7 +51,7 @@ async def candle_pages(
     first = True
     while position < end_us:
         answer, rows = await _fetch(source, position, end_us)
-        if not rows and not first and _is_stale(source, answer, position):
+        if not rows and _is_stale(source, answer, position):
             raise PageStuck(
                 f"asked for candles from {position} on, answered {len(answer.rows)} candles that end before it",
                 exchange=source.exchange,

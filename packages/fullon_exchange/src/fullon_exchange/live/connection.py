@@ -17,7 +17,6 @@ from fullon_exchange.live.subscriptions import Subscriptions
 from fullon_exchange.wire import Key, Pong, Wire
 
 _TEXT = WSMsgType.TEXT
-_LAG_PATIENCE_S = 10.0
 _TICK_MIN_S = 0.005
 _TICK_MAX_S = 1.0
 _CLOSE_TIMEOUT_S = 1.0
@@ -40,7 +39,11 @@ class Connection(WSListener):
         self._subscriptions = Subscriptions(
             ack_timeout_s=around.limits.ack_timeout_s, keys_per_order=around.limits.streams_per_message
         )
-        self._proof = Proof(speed=around.clock.speed, grace_s=around.limits.grace_s, cadence_s=around.limits.cadence_s)
+        limits = around.limits
+        self._proof = Proof(
+            speed=around.clock.speed, grace_s=limits.grace_s, cadence_s=limits.cadence_s, ping_s=limits.ping_s
+        )
+        self._tick_max_s = min(_TICK_MAX_S, limits.ack_timeout_s / 2, limits.silence_max_s / 2)
         self._names: dict[Key, str] = {}
         self._intake = Intake(
             name,
@@ -55,6 +58,7 @@ class Connection(WSListener):
         )
         self._transport: WSTransport | None = None
         self._wake = asyncio.Event()
+        self._closed = False
         self._ended: str | None = None
         self._close_code: int | None = None
         self._fragments = bytearray()
@@ -71,7 +75,7 @@ class Connection(WSListener):
         limits = self._around.limits
         try:
             async with asyncio.timeout(limits.connect_timeout_s):
-                self._transport, _ = await ws_connect(
+                await ws_connect(
                     lambda: self,
                     self._around.url,
                     websocket_handshake_timeout=limits.connect_timeout_s,
@@ -108,6 +112,7 @@ class Connection(WSListener):
 
     async def close(self) -> None:
         """Close the socket; at most a second, safe to call at any time and again."""
+        self._closed = True
         transport = self._transport
         if transport is None:
             return
@@ -187,7 +192,7 @@ class Connection(WSListener):
         if unanswered_s > limits.silence_max_s:
             raise StaleStream(f"no answer to a ping for {unanswered_s:.1f} s", exchange=exchange, silent_s=unanswered_s)
         lagging_since = self._intake.lagging_since
-        if lagging_since is not None and now - lagging_since > _LAG_PATIENCE_S:
+        if lagging_since is not None and now - lagging_since > limits.lag_patience_s:
             lag_s = self._proof.lag_us() / 1_000_000
             raise StaleStream(f"trades arrive {lag_s:.1f} s late", exchange=exchange, silent_s=lag_s)
 
@@ -204,7 +209,7 @@ class Connection(WSListener):
                 self._send_at = now + 1.0 / self._around.limits.messages_per_s
                 return self._send_at - now
         ping_s = (self._proof.next_ping_us - self._clock.now_us()) / 1_000_000 / self._clock.speed
-        return min(max(ping_s, _TICK_MIN_S), _TICK_MAX_S)
+        return min(max(ping_s, _TICK_MIN_S), self._tick_max_s)
 
     def _send_ping(self, now: float) -> bool:
         now_us = self._clock.now_us()
@@ -232,6 +237,12 @@ class Connection(WSListener):
         return True
 
     # --- what arrives -----------------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Note the transport; called by picows. An opening that was cancelled can still come to this."""
+        self._transport = transport
+        if self._closed:
+            transport.disconnect(graceful=False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Read one frame; called by picows for each, in order."""

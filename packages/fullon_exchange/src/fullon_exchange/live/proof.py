@@ -9,7 +9,6 @@ from collections import deque
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 
-_INTERVAL_US = 1_000_000
 _INTERVAL_REAL_MIN_S = 0.2
 """Under an accelerated clock a second is short; the venue's message limits are not accelerated."""
 _PINGS_MAX = 64
@@ -19,9 +18,9 @@ _LAG_WINDOW_US = 30_000_000
 class Proof:
     """Proof of life of one connection, in exchange time."""
 
-    def __init__(self, *, speed: float, grace_s: float, cadence_s: float) -> None:
+    def __init__(self, *, speed: float, grace_s: float, cadence_s: float, ping_s: float = 1.0) -> None:
         self._grace_us = round((cadence_s + grace_s * speed) * 1_000_000)
-        self._interval_us = max(_INTERVAL_US, round(_INTERVAL_REAL_MIN_S * speed * 1_000_000))
+        self._interval_us = round(max(ping_s, min(ping_s, _INTERVAL_REAL_MIN_S) * speed) * 1_000_000)
         self._sent: deque[tuple[int, int, float]] = deque()
         self._next_id = 0
         self._next_us = 0

@@ -1,0 +1,228 @@
+"""The candle pager against venues that are functions: the end known by time, every absence with its reason."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullon_exchange.answers import CandleAnswer
+from fullon_exchange.clock import Clock
+from fullon_exchange.errors import PageStuck
+from fullon_exchange.history import Settle, candle_pages, reasons
+from fullon_exchange.records import Candle, Page
+from fullon_exchange.timeframes import Timeframe, parse_timeframe
+
+NOW_US = 1_767_225_600_000_000 + 30_000_000
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+SETTLE = Settle(exchange_s=5, real_s=0)
+LAST_END_US = NOW_US - NOW_US % MINUTE_US
+
+
+def frozen_clock() -> Clock:
+    """A clock that stands at `NOW_US`."""
+    return Clock(origin_s=NOW_US / 1_000_000, unix_s=time.time(), speed=1e-9)
+
+
+def candle(open_us: int, volume: float = 1.0) -> Candle:
+    return Candle("A/B", "1m", open_us, 1, 1, 1, 1, volume, 1, closed=True)
+
+
+class Venue:
+    """Answers the first rows at or after the start, the running candle included, at most `page_max` of them."""
+
+    exchange, symbol = "fake", "A/B"
+    window: int | None = None
+
+    def __init__(self, opens_us: Sequence[int], page_max: int = 1000) -> None:
+        self.timeframe: Timeframe = parse_timeframe("1m")
+        self.opens_us = sorted(opens_us)
+        self.page_max = page_max
+        self.asked: list[int] = []
+
+    async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+        self.asked.append(start_us)
+        return CandleAnswer([candle(us) for us in self.opens_us if us >= start_us][: self.page_max])
+
+    async def fetch_listed_us(self) -> int | None:
+        return self.opens_us[0] if self.opens_us else None
+
+
+async def collect(source: Venue, start_us: int, end_us: int) -> list[Page[Candle]]:
+    pages = [page async for page in candle_pages(source, start_us, end_us, clock=frozen_clock(), settle=SETTLE)]
+    position = start_us
+    for page in pages:
+        for interval, _ in page.unavailable:
+            assert interval[0] == position < interval[1]
+            position = interval[1]
+        assert page.interval[0] == position
+        expected = page.interval[0]
+        for row in page.records:
+            assert row.timestamp_us == expected
+            expected += MINUTE_US
+        assert expected == page.interval[1]
+        position = page.interval[1]
+    assert position <= end_us
+    return pages
+
+
+def opens(pages: Sequence[Page[Candle]]) -> list[int]:
+    return [row.timestamp_us for page in pages for row in page.records]
+
+
+def unavailable(pages: Sequence[Page[Candle]]) -> list[tuple[tuple[int, int], str]]:
+    return [(interval, reason.split(":")[0]) for page in pages for interval, reason in page.unavailable]
+
+
+@given(
+    minutes=st.sets(st.integers(0, 60), min_size=1),
+    start=st.integers(0, 60),
+    length=st.integers(1, 60),
+    page_max=st.integers(1, 20),
+)
+def test_every_candle_comes_once_and_every_absence_is_named(
+    minutes: set[int], start: int, length: int, page_max: int
+) -> None:
+    begin_us = LAST_END_US - 100 * MINUTE_US
+    source = Venue([begin_us + minute * MINUTE_US for minute in minutes], page_max)
+    start_us, end_us = begin_us + start * MINUTE_US, begin_us + (start + length) * MINUTE_US
+    pages = asyncio.run(collect(source, start_us, end_us))
+    wanted = {begin_us + minute * MINUTE_US for minute in minutes if start <= minute < start + length}
+    assert opens(pages) == sorted(wanted)
+    named = {us for interval, _ in unavailable(pages) for us in range(*interval, MINUTE_US)}
+    absent = set(range(start_us, end_us, MINUTE_US)) - wanted
+    assert named <= absent
+    assert {us for us in absent if us < LAST_END_US - 11 * MINUTE_US} <= named
+
+
+async def test_the_running_candle_is_dropped_by_time() -> None:
+    source = Venue(range(LAST_END_US - 5 * MINUTE_US, LAST_END_US + 1, MINUTE_US))
+    pages = await collect(source, LAST_END_US - 5 * MINUTE_US, NOW_US + HOUR_US)
+    assert opens(pages)[-1] == LAST_END_US - MINUTE_US
+    assert pages[-1].interval[1] == LAST_END_US
+
+
+@pytest.mark.parametrize("page_max", [1, 7, 500])
+async def test_a_short_page_is_not_the_end(page_max: int) -> None:
+    start_us = LAST_END_US - HOUR_US
+    source = Venue(range(start_us, LAST_END_US, MINUTE_US), page_max)
+    assert opens(await collect(source, start_us, LAST_END_US)) == source.opens_us
+
+
+async def test_before_the_listing_is_listed_later_and_a_hole_in_the_middle_is_an_outage() -> None:
+    start_us = LAST_END_US - HOUR_US
+    present = [start_us + minute * MINUTE_US for minute in range(60) if minute >= 10 and not 20 <= minute < 25]
+    source = Venue(present)
+    pages = await collect(source, start_us, LAST_END_US)
+    assert unavailable(pages) == [
+        ((start_us, start_us + 10 * MINUTE_US), reasons.LISTED_LATER),
+        ((start_us + 20 * MINUTE_US, start_us + 25 * MINUTE_US), reasons.NOT_PUBLISHED),
+    ]
+    assert source.asked == [start_us, start_us], "an absence is confirmed by a second request"
+
+
+async def test_a_leading_absence_after_the_listing_is_an_outage() -> None:
+    start_us = LAST_END_US - HOUR_US
+    source = Venue([start_us - HOUR_US, *range(start_us + 5 * MINUTE_US, LAST_END_US, MINUTE_US)])
+    pages = await collect(source, start_us, LAST_END_US)
+    assert unavailable(pages) == [((start_us, start_us + 5 * MINUTE_US), reasons.NOT_PUBLISHED)]
+
+
+async def test_a_candle_not_yet_published_is_left_as_a_gap() -> None:
+    start_us = LAST_END_US - HOUR_US
+    source = Venue(range(start_us, LAST_END_US - 2 * MINUTE_US, MINUTE_US))
+    pages = await collect(source, start_us, LAST_END_US)
+    assert unavailable(pages) == []
+    assert pages[-1].interval[1] == LAST_END_US - 2 * MINUTE_US
+
+
+async def test_a_market_that_stopped_publishing_is_named_up_to_ten_minutes_ago() -> None:
+    start_us = LAST_END_US - HOUR_US
+    source = Venue(range(start_us - HOUR_US, start_us, MINUTE_US))
+    pages = await collect(source, start_us, LAST_END_US)
+    assert unavailable(pages) == [((start_us, LAST_END_US - 10 * MINUTE_US), reasons.NOT_PUBLISHED)]
+
+
+async def test_a_window_leaves_the_older_part_to_retention() -> None:
+    class Window(Venue):
+        window: int | None = 20
+
+        async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+            self.asked.append(start_us)
+            return CandleAnswer([candle(us) for us in self.opens_us[-20:]])
+
+    source = Window(range(LAST_END_US - HOUR_US, LAST_END_US + 1, MINUTE_US))
+    start_us = LAST_END_US - HOUR_US
+    pages = await collect(source, start_us, LAST_END_US)
+    assert unavailable(pages) == [((start_us, LAST_END_US - 19 * MINUTE_US), reasons.RETENTION)]
+    assert len(opens(pages)) == 19
+    older = await collect(source, start_us, start_us + 10 * MINUTE_US)
+    assert unavailable(older) == [((start_us, start_us + 10 * MINUTE_US), reasons.RETENTION)]
+
+
+async def test_a_venue_that_ignores_the_start_is_noticed() -> None:
+    class Ignores(Venue):
+        async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+            return CandleAnswer([candle(us) for us in self.opens_us[-10:]])
+
+        async def fetch_listed_us(self) -> int | None:
+            return self.opens_us[-1]
+
+    source = Ignores(range(LAST_END_US - HOUR_US, LAST_END_US, MINUTE_US))
+    pages = await collect(source, LAST_END_US - HOUR_US, LAST_END_US)
+    assert unavailable(pages) == [((LAST_END_US - HOUR_US, LAST_END_US - 10 * MINUTE_US), reasons.START_IGNORED)]
+
+
+async def test_a_venue_that_answers_only_the_past_is_stuck() -> None:
+    class Repeats(Venue):
+        async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+            return CandleAnswer([candle(us) for us in self.opens_us[:10]])
+
+    source = Repeats(range(LAST_END_US - HOUR_US, LAST_END_US, MINUTE_US))
+    with pytest.raises(PageStuck, match="asked for candles from"):
+        await collect(source, LAST_END_US - HOUR_US, LAST_END_US)
+
+
+async def test_overlapping_and_repeated_rows_do_no_harm() -> None:
+    start_us = LAST_END_US - 30 * MINUTE_US
+
+    class Overlaps(Venue):
+        async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+            rows = [candle(us) for us in self.opens_us if us >= start_us - 3 * MINUTE_US][:8]
+            return CandleAnswer([*rows[::-1], *rows])
+
+    source = Overlaps(range(start_us, LAST_END_US, MINUTE_US))
+    assert opens(await collect(source, start_us, LAST_END_US)) == source.opens_us
+
+
+async def test_an_unreadable_row_is_asked_for_again_and_then_named() -> None:
+    start_us = LAST_END_US - 30 * MINUTE_US
+
+    class Garbles(Venue):
+        async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+            answer = await super().fetch(start_us, end_us)
+            rows = [row for row in answer.rows if row.timestamp_us != self.opens_us[7]]
+            return CandleAnswer(rows, ["[null]"])
+
+    source = Garbles(range(start_us, LAST_END_US, MINUTE_US))
+    pages = await collect(source, start_us, LAST_END_US)
+    lost = (start_us + 7 * MINUTE_US, start_us + 8 * MINUTE_US)
+    assert unavailable(pages) == [(lost, reasons.UNREADABLE)]
+    assert len(opens(pages)) == 29
+
+
+async def test_months_are_paged_by_the_calendar() -> None:
+    source = Venue([], 3)
+    source.timeframe = parse_timeframe("1M")
+    month_us = source.timeframe.floor_us(NOW_US - 400 * 24 * HOUR_US)
+    while month_us < NOW_US:
+        source.opens_us.append(month_us)
+        month_us = source.timeframe.next_us(month_us)
+    pages = [
+        page async for page in candle_pages(source, source.opens_us[0], NOW_US, clock=frozen_clock(), settle=SETTLE)
+    ]
+    assert [row.timestamp_us for page in pages for row in page.records] == source.opens_us[:-1]
+    assert pages[-1].interval[1] == source.opens_us[-1]
