@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 
 from fullon_cache import CacheError
-from fullon_embedded import EmbeddedError, start_servers
+from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
 from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
@@ -40,6 +40,7 @@ TABLE_REFRESH_S = 1.0
 DEBOUNCE_S = 0.2
 """Changes of the database within this time make one reconcile."""
 SERVER_RETRY_S = 5.0
+SERVERS_CHECK_S = 1.0
 
 _log = get_component_logger("fullon.ohlcv.daemon")
 
@@ -51,10 +52,17 @@ class OhlcvServiceDaemon:
     streams and the back-fill. What is inside stops first, so that what has arrived can still be written.
     """
 
-    def __init__(self, config: OhlcvServiceConfig | None = None, *, console: Console | None = None) -> None:
-        """Build a daemon; with `console` it draws its table there."""
+    def __init__(
+        self,
+        config: OhlcvServiceConfig | None = None,
+        *,
+        console: Console | None = None,
+        servers: EmbeddedServers | None = None,
+    ) -> None:
+        """Build a daemon; with `console` it draws its table there, `servers` it starts again when they die."""
         self._config = config
         self._console = console
+        self._servers = servers
         self._stop = asyncio.Event()
         self._ending = asyncio.Event()
         self._superseded = False
@@ -169,6 +177,15 @@ class OhlcvServiceDaemon:
                 self._ending.set()
                 return
 
+    async def _keep_servers(self, servers: EmbeddedServers) -> None:
+        """Start embedded servers again that have died, killed for memory for instance."""
+        while True:
+            await asyncio.sleep(SERVERS_CHECK_S)
+            dead = [name for name, pid in servers.pids().items() if pid is None]
+            if dead:
+                _log.error("embedded servers have died, starting them again", servers=", ".join(dead))
+                await asyncio.to_thread(servers.ensure_running)
+
     async def _collect(self, runtime: Runtime, lock: WriterLock) -> None:
         config = runtime.config
         self._runtime = runtime
@@ -198,6 +215,9 @@ class OhlcvServiceDaemon:
         parts["notifications"] = self._listen
         parts["status"] = reporter.run
         parts["writer"] = lambda: self._stay_writer(lock)
+        if self._servers is not None:
+            servers = self._servers
+            parts["servers"] = lambda: self._keep_servers(servers)
         if self._console is not None:
             console = self._console
             parts["table"] = lambda: show_table(runtime.board, console)
@@ -321,9 +341,11 @@ def _by_name(
     return work
 
 
-async def serve(console: Console | None = None, *, duration_s: float | None = None) -> None:
+async def serve(
+    console: Console | None = None, *, servers: EmbeddedServers | None = None, duration_s: float | None = None
+) -> None:
     """Run a daemon until SIGTERM, SIGINT or `duration_s`; a second signal ends it at once."""
-    daemon = OhlcvServiceDaemon(console=console)
+    daemon = OhlcvServiceDaemon(console=console, servers=servers)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 
@@ -370,10 +392,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OhlcvServiceConfig.from_env()
         with ExitStack() as stack:
             console = take_terminal()
+            servers: EmbeddedServers | None = None
             if missing := missing_servers():
                 servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
                 os.environ.update(servers.environment())
-            run(serve(console, duration_s=options.duration))
+            run(serve(console, servers=servers, duration_s=options.duration))
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
         print(f"fullon-ohlcv-service: {error}", file=sys.stderr)
         return 1

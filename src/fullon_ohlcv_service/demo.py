@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fullon_cache import CacheError
-from fullon_embedded import EmbeddedError, start_servers
+from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.store import TimeseriesStore
@@ -59,13 +59,13 @@ def _symbol(name: str, cat_ex_id: int, backtest_days: int) -> Symbol:
     return Symbol(symbol=name, cat_ex_id=cat_ex_id, updateframe="1m", backtest=backtest_days, base=base, quote=quote)
 
 
-async def demonstrate(console: Console | None, duration_s: float | None) -> None:
+async def demonstrate(console: Console | None, servers: EmbeddedServers, duration_s: float | None) -> None:
     """Run market and daemon until stopped, then compare what was stored with the truth."""
     async with SimulatedMarket(dict.fromkeys(VENUES, SYMBOLS_PER_VENUE), seed=SEED) as market:
         os.environ.update(market.environment())
         await init_db()
         await seed_database(market)
-        await serve(console, duration_s=duration_s)
+        await serve(console, servers=servers, duration_s=duration_s)
         try:
             async with asyncio.timeout(AUDIT_MAX_S):
                 await _say_audit(market)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] = ()) -> int:
             console = take_terminal()
             servers = stack.enter_context(start_servers())
             os.environ.update(servers.environment())
-            run(demonstrate(console, duration_s))
+            run(demonstrate(console, servers, duration_s))
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,8 @@ from fullon_exchange.records import Channel, Page
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
 from fullon_ohlcv.records import Interval, Series, WriteResult
-from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
+from fullon_ohlcv_service.by_hand import choose_symbols, status_records
+from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
@@ -46,6 +47,8 @@ class HistoricCollector(ABC):
 
     channel: ClassVar[Channel]
     log_name: ClassVar[str]
+    record_type: ClassVar[str]
+    """`params["type"]` of the status records of a run by hand."""
 
     def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
         self._symbols = symbols
@@ -101,15 +104,19 @@ class HistoricCollector(ABC):
         A symbol that cannot be collected is logged with its reason and counts 0.
         """
         async with AsyncExitStack() as stack:
-            if self._runtime is None:
+            alone = self._runtime is None
+            if alone:
                 self._runtime = await stack.enter_async_context(open_runtime())
                 stack.callback(setattr, self, "_runtime", None)
-            if self._symbols is None:
-                wanted = await load_wanted_symbols(self._rt.config)
-            else:
-                wanted = {WantedSymbol.from_orm(symbol) for symbol in self._symbols}
+            wanted = await choose_symbols(self._symbols, self._rt.config)
             self._wanted = by_exchange(wanted)
             self._rows = {str(one): 0 for one in wanted}
+            if alone:
+                self._rt.board.want(wanted)
+                health_s = self._rt.config.health_interval
+                await stack.enter_async_context(
+                    status_records(self._rt.process_cache, lambda: wanted, self.record_type, health_s)
+                )
             async with asyncio.TaskGroup() as group:
                 for name in self._wanted:
                     group.create_task(self._fill_venue_once(name))

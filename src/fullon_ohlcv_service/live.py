@@ -3,14 +3,15 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from difflib import get_close_matches
 from typing import ClassVar, Protocol
 
 from fullon_exchange.interface import Exchange, Listing, LiveSession
 from fullon_exchange.records import Channel, Event, Rejected
 from fullon_log import get_component_logger
-from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
+from fullon_ohlcv_service.by_hand import choose_symbols, status_records
+from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
@@ -34,16 +35,21 @@ class LiveCollector(ABC):
 
     channel: ClassVar[Channel]
     log_name: ClassVar[str]
+    record_type: ClassVar[str]
+    """`params["type"]` of the status records of a run by hand."""
 
     def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
         self._symbols = symbols
         self._runtime = runtime
         self._wanted: dict[str, set[WantedSymbol]] = {}
+        self._added: set[WantedSymbol] = set()
         self._changed: dict[str, asyncio.Event] = {}
         self._subscribed: dict[str, set[str]] = {}
         self._log = get_component_logger(self.log_name)
         self._supervisor: Supervisor[str] = Supervisor(self.log_name, self._serve_venue)
-        self._collecting: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
 
     @abstractmethod
     def serves(self, exchange: Exchange) -> bool:
@@ -71,28 +77,49 @@ class LiveCollector(ABC):
     # by hand ------------------------------------------------------------------------------------------
 
     async def start_collection(self) -> None:
-        """Stream the given symbols, or all of the database, until `stop_collection()` or cancelled."""
-        self._collecting = asyncio.current_task()
-        async with AsyncExitStack() as stack:
-            if self._runtime is None:
-                self._runtime = await stack.enter_async_context(open_runtime())
-                stack.callback(setattr, self, "_runtime", None)
-            if self._symbols is None:
-                wanted = await load_wanted_symbols(self._rt.config)
-            else:
-                wanted = {WantedSymbol.from_orm(symbol) for symbol in self._symbols}
-            self._wanted = by_exchange(wanted)
-            await self._run_by_hand()
+        """Stream the given symbols, or all of the database, until `stop_collection()` or cancelled.
+
+        Raises:
+            RuntimeError: it is streaming already.
+        """
+        if not self._ended.is_set():
+            raise RuntimeError("this collector is streaming already; add_symbol() adds to it")
+        self._ended.clear()
+        self._stop.clear()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._prepare_by_hand(stack)
+                async with asyncio.TaskGroup() as group:
+                    streaming = group.create_task(self._run_by_hand())
+                    await self._stop.wait()
+                    streaming.cancel()
+        finally:
+            self._ended.set()
+
+    async def _prepare_by_hand(self, stack: AsyncExitStack) -> None:
+        alone = self._runtime is None
+        if alone:
+            self._runtime = await stack.enter_async_context(self._open_runtime())
+            stack.callback(setattr, self, "_runtime", None)
+        chosen = await choose_symbols(self._symbols, self._rt.config)
+        self._wanted = by_exchange(chosen | self._added)
+        if alone:
+            self._show(self._everything())
+            health_s = self._rt.config.health_interval
+            await stack.enter_async_context(
+                status_records(self._rt.process_cache, self._everything, self.record_type, health_s)
+            )
+
+    def _open_runtime(self) -> AbstractAsyncContextManager[Runtime]:
+        return open_runtime()
 
     async def _run_by_hand(self) -> None:
         await self.run()
 
     async def stop_collection(self) -> None:
         """End `start_collection()`; what has arrived is written first. Harmless when nothing runs."""
-        task, self._collecting = self._collecting, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        self._stop.set()
+        await self._ended.wait()
 
     def is_collecting(self, symbol: Symbol) -> bool:
         """Tell whether the venue has been asked for `symbol`."""
@@ -100,9 +127,20 @@ class LiveCollector(ABC):
         return one.symbol in self._subscribed.get(one.exchange, ())
 
     async def add_symbol(self, symbol: Symbol) -> None:
-        """Stream `symbol` too, from now on."""
-        everything = {one for symbols in self._wanted.values() for one in symbols}
-        await self.want(everything | {WantedSymbol.from_orm(symbol)})
+        """Stream `symbol` too: from now on, or once `start_collection()` is called."""
+        one = WantedSymbol.from_orm(symbol)
+        self._added.add(one)
+        if self._runtime is not None:
+            everything = self._everything() | {one}
+            self._show(everything)
+            await self.want(everything)
+
+    def _show(self, wanted: Collection[WantedSymbol]) -> None:
+        board = self._rt.board
+        board.want({*wanted, *(line.wanted for line in board.lines())})
+
+    def _everything(self) -> set[WantedSymbol]:
+        return {one for symbols in self._wanted.values() for one in symbols}
 
     # one venue ----------------------------------------------------------------------------------------
 

@@ -28,13 +28,14 @@ class Supervisor(Generic[Key]):
         self._work = work
         self._log = get_component_logger(name)
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._group = asyncio.TaskGroup()
+        self._group: asyncio.TaskGroup | None = None
         self._wanting = asyncio.Lock()
         self.failures: dict[Key, str] = {}
         """By key: the sentence of the last failure, until the task has been healthy for a minute."""
 
     async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
+        self._tasks.clear()
+        self._group = await asyncio.TaskGroup().__aenter__()
         return self
 
     async def __aexit__(
@@ -43,12 +44,17 @@ class Supervisor(Generic[Key]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        group, self._group = self._group, None
         for task in self._tasks.values():
             task.cancel()
-        await self._group.__aexit__(kind, error, traceback)
+        if group is not None:
+            await group.__aexit__(kind, error, traceback)
 
     async def want(self, keys: Collection[Key]) -> None:
-        """Make the running keys exactly `keys`; returns once the surplus has ended."""
+        """Make the running keys exactly `keys`; returns once the surplus has ended.
+
+        Before it is entered, and once it is being left, nothing is started.
+        """
         async with self._wanting:
             surplus = [self._tasks.pop(key) for key in list(self._tasks) if key not in keys]
             for task in surplus:
@@ -56,7 +62,7 @@ class Supervisor(Generic[Key]):
             if surplus:
                 await asyncio.wait(surplus)
             for key in keys:
-                if key not in self._tasks:
+                if key not in self._tasks and self._group is not None:
                     self._tasks[key] = self._group.create_task(self._keep_running(key), name=f"{key}")
 
     async def finished(self, timeout_s: float) -> bool:

@@ -14,6 +14,7 @@ class HistoricOHLCVCollector(HistoricCollector):
 
     channel: ClassVar[Channel] = "candles1m"
     log_name = "fullon.ohlcv.historic"
+    record_type = "historic"
 
     def serves(self, exchange: Exchange) -> bool:
         """Serve venues whose own candles are stored."""

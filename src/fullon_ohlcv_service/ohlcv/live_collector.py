@@ -141,6 +141,7 @@ class LiveOHLCVCollector(LiveCollector):
 
     channel: ClassVar[Channel] = "candles1m"
     log_name = "fullon.ohlcv.live"
+    record_type = "live_ohlcv"
 
     def __init__(
         self,

@@ -70,6 +70,22 @@ class GlobalTradeBatcher:
         self._supervisor: Supervisor[str] | None = None
         self.unreadable = 0
 
+    @classmethod
+    def running(cls) -> "GlobalTradeBatcher | None":
+        """Return the batcher that runs in this process; None where none does."""
+        return cls._running
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime it stores with.
+
+        Raises:
+            RuntimeError: it was given none and is not running.
+        """
+        if self._runtime is None:
+            raise RuntimeError("the batcher is not running: call start_batch_processing()")
+        return self._runtime
+
     def register_symbol(self, symbol: WantedSymbol | Symbol) -> None:
         """Read the stream of the symbol's venue."""
         one = symbol if isinstance(symbol, WantedSymbol) else WantedSymbol.from_orm(symbol)
@@ -93,12 +109,17 @@ class GlobalTradeBatcher:
             raise RuntimeError("a GlobalTradeBatcher is running in this process already; stop it first")
         GlobalTradeBatcher._running = self
         self._stopping.clear()
-        if self._runtime is None:
-            self._runtime = await self._stack.enter_async_context(open_runtime())
-            self._stack.callback(setattr, self, "_runtime", None)
-        supervisor: Supervisor[str] = Supervisor("fullon.trade.batcher", lambda _: self.run())
-        self._supervisor = await self._stack.enter_async_context(supervisor)
-        await self._supervisor.want({"trade batcher"})
+        try:
+            if self._runtime is None:
+                self._runtime = await self._stack.enter_async_context(open_runtime())
+                self._stack.callback(setattr, self, "_runtime", None)
+            supervisor: Supervisor[str] = Supervisor("fullon.trade.batcher", lambda _: self.run())
+            self._supervisor = await self._stack.enter_async_context(supervisor)
+            await self._supervisor.want({"trade batcher"})
+        except BaseException:
+            GlobalTradeBatcher._running = None
+            await self._stack.aclose()
+            raise
 
     async def stop_batch_processing(self) -> None:
         """Store what is in the streams, within three seconds, and stop; what is left stays in Redis."""
@@ -133,19 +154,13 @@ class GlobalTradeBatcher:
 
     # reading ------------------------------------------------------------------------------------------
 
-    @property
-    def _rt(self) -> Runtime:
-        if self._runtime is None:
-            raise RuntimeError("the batcher is not running: call start_batch_processing()")
-        return self._runtime
-
     async def _read(self) -> list[Frame]:
         if not self._symbols:
             await asyncio.sleep(BLOCK_MS / 1000)
             return []
         return await self._persist(
             "reading trades",
-            lambda: self._rt.trades_cache.read_frames(
+            lambda: self.runtime.trades_cache.read_frames(
                 sorted(self._symbols),
                 consumer=CONSUMER,
                 count=READ_FRAMES_MAX,
@@ -156,7 +171,7 @@ class GlobalTradeBatcher:
     async def _take_over(self, exchange: str) -> None:
         """Store what was delivered and never acknowledged, by a daemon that died or by us before a failure."""
         self._sequences.pop(exchange, None)
-        cache = self._rt.trades_cache
+        cache = self.runtime.trades_cache
         while frames := await self._persist(
             "claiming trades",
             lambda: cache.claim_frames(exchange, consumer=CONSUMER, count=READ_FRAMES_MAX),
@@ -171,7 +186,7 @@ class GlobalTradeBatcher:
             self._feed(tracker, frame)
         await self._flush(exchange, tracker)
         entry_ids = [frame.entry_id for frame in frames]
-        await self._persist("acknowledging trades", lambda: self._rt.trades_cache.ack_frames(exchange, entry_ids))
+        await self._persist("acknowledging trades", lambda: self.runtime.trades_cache.ack_frames(exchange, entry_ids))
 
     def _feed(self, tracker: TradeTracker, frame: Frame) -> None:
         try:
@@ -180,12 +195,15 @@ class GlobalTradeBatcher:
             self.unreadable += 1
             self._log.error("entry skipped", exchange=frame.exchange, entry=frame.entry_id, why=str(error))
             return
-        if entry.run_id != self._rt.run_id:
+        if entry.run_id != self.runtime.run_id:
             tracker.feed_trades(entry.events)
             return
         expected = self._sequences.get(frame.exchange)
         self._sequences[frame.exchange] = entry.sequence + 1
-        if expected is not None and entry.sequence != expected:
+        if entry.sequence == 0:
+            # Whoever writes the stream begins anew; what it promised before ends here.
+            tracker.disconnect_all()
+        elif expected is not None and entry.sequence != expected:
             self._log.error(
                 "the stream lost entries; their minutes are gaps for history to fill",
                 exchange=frame.exchange,
@@ -199,7 +217,7 @@ class GlobalTradeBatcher:
     # writing ------------------------------------------------------------------------------------------
 
     async def _flush(self, name: str, tracker: TradeTracker) -> None:
-        rt = self._rt
+        rt = self.runtime
         batches = tracker.take()
         if batches:
             exchange = await rt.exchanges.get(name)
@@ -222,19 +240,19 @@ class GlobalTradeBatcher:
     async def _write_of(self, exchange: Exchange, symbol: str, batch: TradeBatch) -> TradeWrite:
         series = await self._series(exchange.name, symbol, "trades")
         for interval in batch.suspect:
-            await self._persist("storing trades", partial(self._rt.store.uncover, series, interval))
+            await self._persist("storing trades", partial(self.runtime.store.uncover, series, interval))
         candles: Series | None = None
         if exchange.traits.candles_from_trades:
             candles = await self._series(exchange.name, symbol, "candles1m")
         return TradeWrite(series, batch.rows, batch.covered, candles=candles)
 
     async def _series(self, exchange: str, symbol: str, channel: str) -> Series:
-        return await self._persist("storing trades", lambda: self._rt.store.series(exchange, symbol, channel))
+        return await self._persist("storing trades", lambda: self.runtime.store.series(exchange, symbol, channel))
 
     async def _tracker(self, name: str) -> TradeTracker:
         tracker = self._trackers.get(name)
         if tracker is None:
-            exchange = await self._rt.exchanges.get(name)
+            exchange = await self.runtime.exchanges.get(name)
             tracker = TradeTracker(ids_sequential=exchange.traits.trade_ids_sequential)
             self._trackers[name] = tracker
         return tracker

@@ -14,6 +14,7 @@ class HistoricTradeCollector(HistoricCollector):
 
     channel: ClassVar[Channel] = "trades"
     log_name = "fullon.trade.historic"
+    record_type = "historic_trade"
 
     def serves(self, exchange: Exchange) -> bool:
         """Serve venues with a trade history whose trades are needed or wanted."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar
 
 from fullon_cache import CacheError
@@ -140,10 +141,12 @@ class LiveTradeCollector(LiveCollector):
 
     channel: ClassVar[Channel] = "trades"
     log_name = "fullon.trade.live"
+    record_type = "live_trade"
 
     def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
         super().__init__(symbols, runtime=runtime)
         self._sinks: dict[str, TradeSink] = {}
+        self._batcher: GlobalTradeBatcher | None = None
 
     def serves(self, exchange: Exchange) -> bool:
         """Serve venues whose trades are needed or wanted."""
@@ -158,14 +161,28 @@ class LiveTradeCollector(LiveCollector):
         if (sink := self._sinks.get(exchange)) is not None:
             sink.restart_runs("the stream was broken")
 
+    async def add_symbol(self, symbol: Symbol) -> None:
+        """Stream and store `symbol` too: from now on, or once `start_collection()` is called."""
+        if self._batcher is not None:
+            self._batcher.register_symbol(symbol)
+        await super().add_symbol(symbol)
+
+    def _open_runtime(self) -> AbstractAsyncContextManager[Runtime]:
+        """Share the runtime of the batcher that runs in this process, if one does: its promises are kept with ours."""
+        running = GlobalTradeBatcher.running()
+        return super()._open_runtime() if running is None else nullcontext(running.runtime)
+
     async def _run_by_hand(self) -> None:
-        """Run with a batcher of its own, so that what is streamed is also stored."""
-        batcher = GlobalTradeBatcher(runtime=self._rt, on_break=self.restart_runs)
-        for symbols in self._wanted.values():
-            for one in symbols:
-                batcher.register_symbol(one)
-        await batcher.start_batch_processing()
+        """Run with the batcher of this process, or one of its own, so that what is streamed is also stored."""
+        running = GlobalTradeBatcher.running()
+        batcher = self._batcher = running or GlobalTradeBatcher(runtime=self._rt, on_break=self.restart_runs)
+        for one in self._everything():
+            batcher.register_symbol(one)
+        if running is None:
+            await batcher.start_batch_processing()
         try:
             await self.run()
         finally:
-            await batcher.stop_batch_processing()
+            self._batcher = None
+            if running is None:
+                await batcher.stop_batch_processing()
