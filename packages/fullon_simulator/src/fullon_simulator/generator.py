@@ -84,19 +84,23 @@ class GeneratedHistory:
         leader = _leaders(random.random(orders) < _WALK_SHARE)
         time_us, buy = time_us[leader], buy[leader]
         steps = np.arange(orders) - leader
-        price = np.maximum(price[leader] + buy + np.where(buy, steps, -steps), 1)
+        price = np.maximum(price[leader] + buy + np.where(buy, steps, -steps), 1) * spec.price_step
 
         sizes = self._sizes[np.arange(first_order, first_order + orders) % _PATTERN]
         first = np.concatenate(([0], np.cumsum(sizes)))
         trades = int(first[-1])
         price = np.repeat(price, sizes)
         notional = np.minimum(_NOTIONAL_MEDIAN * np.exp(random.standard_normal(trades) * 1.4), _NOTIONAL_MAX)
-        volume = np.rint(notional * 10.0 ** (spec.price_digits + spec.volume_digits) / price).astype(np.int64)
+        if spec.inverse:
+            volume = notional * 10.0**spec.volume_digits
+        else:
+            volume = notional * 10.0 ** (spec.price_digits + spec.volume_digits) / price
+        lots = np.rint(volume / spec.volume_step).astype(np.int64)
         rows = TradeColumns(
             trade_id=np.arange(position + 1, position + 1 + trades),
             time_us=np.repeat(time_us, sizes),
             price=price,
-            volume=np.maximum(volume, 1),
+            volume=np.maximum(lots, 1) * spec.volume_step,
             buy=np.repeat(buy, sizes),
             market=random.random(trades) < 0.4,
         )
@@ -127,12 +131,12 @@ class GeneratedHistory:
         return time_us - time_us % self._step_us
 
     def _order_prices(self, day: int, orders: int, random: np.random.Generator) -> Ints:
-        """Draw a walk of the logarithm from this day's anchor to the next one's, in ticks."""
+        """Draw a walk of the logarithm from this day's anchor to the next one's, in steps of the price."""
         start, end = self._anchor(day), self._anchor(day + 1)
         walk = np.cumsum(random.standard_normal(orders)) * (_DAY_VOLATILITY / math.sqrt(max(orders, 1)))
         share = np.arange(1, orders + 1) / max(orders, 1)
         drift = end - start - (walk[-1] if orders else 0.0)
-        ticks = np.exp(start + walk + share * drift) * 10.0**self._spec.price_digits
+        ticks = np.exp(start + walk + share * drift) * 10.0**self._spec.price_digits / self._spec.price_step
         return np.maximum(np.rint(ticks), 1).astype(np.int64)
 
     def _anchor(self, day: int) -> float:

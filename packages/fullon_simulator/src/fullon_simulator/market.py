@@ -27,8 +27,8 @@ class Truth:
 
     @property
     def listed_at_us(self) -> int:
-        """When the market opened, which is when its first trade happened."""
-        return self._tape.spec.listed_at_us
+        """When the market was listed, which is when its first trade happened (on BitMEX, the full hour before)."""
+        return self._tape.listed_at_us
 
     def trades(self, start_us: int, end_us: int) -> list[TapeTrade]:
         """Return the published trades of `[start_us, end_us)`, oldest first."""

@@ -1,6 +1,7 @@
 """What one symbol of the simulated market is like."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ TRADES_PER_DAY: dict[Kind, float] = {"busy": 6_000.0, "normal": 800.0, "quiet": 
 LISTED_LONG_AGO_US = 1_420_070_400_000_000
 """2015-01-01 UTC."""
 
+_SYMBOL = re.compile(r"(?P<base>[A-Z0-9]+)/(?P<quote>[A-Z0-9]+)(:(?P<settle>[A-Z0-9]+))?")
 _DECIMALS_MAX = 10
 # A price times a volume is summed exactly in 64-bit integers; with at most ten decimals together even a
 # million trades of a thousand each stay below 2**63.
@@ -21,10 +23,12 @@ _DECIMALS_MAX = 10
 class SymbolSpec:
     """One market: its unified symbol, how often it trades, since when, at about which price, how finely.
 
+    `BASE/QUOTE` is a spot market, `BASE/QUOTE:SETTLE` a perpetual contract settled in SETTLE.
     `trades_per_day` may be a fraction (0.2: a trade every five days); None means what `kind` usually has.
     The first trade of a market happens at `listed_at_us`. Prices have `price_decimals`, volumes
     `volume_decimals` decimals, together at most ten; None chooses them by the price. `burst_share` of a day's
-    orders fall into one single second of it.
+    orders fall into one single second of it. Prices are multiples of `price_step`, volumes of `volume_step`
+    units of their last decimal.
     """
 
     symbol: str
@@ -35,12 +39,14 @@ class SymbolSpec:
     volume_decimals: int | None = None
     kind: Kind = "normal"
     burst_share: float = 0.01
+    price_step: int = 1
+    volume_step: int = 1
 
     def __post_init__(self) -> None:
-        base, slash, quote = self.symbol.partition("/")
-        if not (slash and base.isalnum() and quote.isalnum() and self.symbol == self.symbol.upper()):
+        if not _SYMBOL.fullmatch(self.symbol):
             raise ValueError(
-                f"symbol is {self.symbol!r}; allowed is BASE/QUOTE in capitals and digits, for instance BTC/USDT"
+                f"symbol is {self.symbol!r}; allowed is BASE/QUOTE or BASE/QUOTE:SETTLE in capitals and digits, "
+                "for instance BTC/USDT or BTC/USDC:USDC"
             )
         if self.kind not in TRADES_PER_DAY:
             raise ValueError(f"kind of {self.symbol} is {self.kind!r}; allowed are {', '.join(TRADES_PER_DAY)}")
@@ -59,16 +65,34 @@ class SymbolSpec:
             )
         if not 0 <= self.burst_share <= 1:
             raise ValueError(f"burst_share of {self.symbol} is {self.burst_share}; allowed is 0 to 1")
+        if self.price_step < 1 or self.volume_step < 1:
+            raise ValueError(
+                f"steps of {self.symbol} are {self.price_step} and {self.volume_step}; allowed is 1 or more"
+            )
 
     @property
     def base(self) -> str:
         """The asset that is bought and sold."""
-        return self.symbol.partition("/")[0]
+        return self._part("base")
 
     @property
     def quote(self) -> str:
-        """The asset it is paid with."""
-        return self.symbol.partition("/")[2]
+        """The asset it is priced in."""
+        return self._part("quote")
+
+    @property
+    def settle(self) -> str:
+        """The asset a contract is paid in; nothing on a spot market."""
+        return self._part("settle")
+
+    @property
+    def inverse(self) -> bool:
+        """True where a contract is worth so much of the quote asset and paid in the base; volume counts the quote."""
+        return self.settle == self.base
+
+    def _part(self, name: str) -> str:
+        match = _SYMBOL.fullmatch(self.symbol)
+        return (match[name] or "") if match else ""
 
     @property
     def rate(self) -> float:

@@ -1,8 +1,9 @@
 """The tape: everything a symbol's market has traded and will trade, readable at any place."""
 
+import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +22,10 @@ from fullon_simulator.columns import (
     join,
     tuples,
 )
+from fullon_simulator.conventions import CONVENTIONS
 from fullon_simulator.generator import GeneratedHistory
 from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.timeframes import MINUTE, Timeframe
-
-TIME_STEP_US = {"kraken": 1, "binance": 1_000}
-"""How finely each venue tells the time of a trade."""
 
 _DAYS_MAX = 400_000
 """Where the search for a trade ends: a market of a thousand years."""
@@ -41,12 +40,15 @@ class TapeTrade(NamedTuple):
     side: str
     """The taker's, `buy` or `sell`."""
     order_type: str
-    """`market` or `limit`."""
+    """`market` or `limit`; nothing where the venue tells nobody."""
     trade_id: str
 
 
 class TapeCandle(NamedTuple):
-    """The fold of the trades of one interval; `timestamp_us` is its open time, `volume` the exact sum."""
+    """The fold of the trades of one interval; `timestamp_us` is its open time, `volume` the exact sum.
+
+    `open` is what the venue publishes: on BitMEX the close of the candle before, maybe outside `[low, high]`.
+    """
 
     timestamp_us: int
     open: float
@@ -99,19 +101,30 @@ class Tape:
         history: History | None = None,
         cache: BlockCache | None = None,
     ) -> None:
-        if venue not in TIME_STEP_US:
-            raise ValueError(f"venue is {venue!r}; allowed are {', '.join(TIME_STEP_US)}")
+        if venue not in CONVENTIONS:
+            raise ValueError(f"venue is {venue!r}; allowed are {', '.join(CONVENTIONS)}")
+        self._convention = convention = CONVENTIONS[venue]
+        convention.check(venue, spec.symbol)
         self.venue = venue
         self.spec = spec
-        self._history = history or GeneratedHistory(seed, venue, spec, time_step_us=TIME_STEP_US[venue])
+        self._history = history or GeneratedHistory(seed, venue, spec, time_step_us=convention.time_step_us)
         self._cache = cache or BlockCache()
         self._day_found = self._history.first_day
         self._price_unit = 10**spec.price_digits
-        self._volume_unit = 10**spec.volume_digits
+        self._volume_unit = 1 if convention.counts_contracts else 10**spec.volume_digits
 
     def share(self, cache: BlockCache) -> None:
         """Keep the days read last in `cache` from now on."""
         self._cache = cache
+
+    @property
+    def listed_at_us(self) -> int:
+        """When the market was listed: at its first trade, or the full hour before it (BitMEX)."""
+        return self.spec.listed_at_us - self.spec.listed_at_us % self._convention.listing_step_us
+
+    def trade_id(self, number: int) -> str:
+        """Return the id that the venue gives the trade with this number (the column `trade_id`)."""
+        return self._convention.trade_id(self.spec, number)
 
     def position(self, time_us: int) -> int:
         """Return how many trades happened before `time_us`."""
@@ -174,24 +187,40 @@ class Tape:
 
     def fold(self, start_us: int, end_us: int, timeframe: Timeframe = MINUTE) -> CandleColumns:
         """Return the non-empty candles of `[start_us, end_us)`, which starts at a candle's open time."""
+        return _folded([*self._fold_days(start_us, end_us, timeframe)], timeframe)
+
+    async def fold_calmly(self, start_us: int, end_us: int, timeframe: Timeframe = MINUTE) -> CandleColumns:
+        """Return the same, letting others run after each day: a long range takes seconds to generate."""
+        parts: list[CandleColumns] = []
+        for part in self._fold_days(start_us, end_us, timeframe):
+            parts.append(part)
+            await asyncio.sleep(0)
+        return _folded(parts, timeframe)
+
+    def _fold_days(self, start_us: int, end_us: int, timeframe: Timeframe) -> Iterator[CandleColumns]:
+        """Yield each day's candles; one that spans several days comes in parts."""
         if timeframe.length_us and timeframe.length_us % MINUTE_US:
-            rows = self.read(self.position(start_us), self.position(end_us))
-            return CandleColumns.of_trades(rows).fold(timeframe.floor_all(rows.time_us))
-        parts = []
+            yield CandleColumns.of_trades(self.read(self.position(start_us), self.position(end_us)))
+            return
         whole_end_us = end_us - end_us % MINUTE_US
         for day in range(max(start_us // DAY_US, self._history.first_day), -(-whole_end_us // DAY_US)):
             minutes = self._block(day).minutes
             first, last = np.searchsorted(minutes.time_us, [start_us, whole_end_us])
-            parts.append(cut(minutes, int(first), int(last)))
+            yield _folded([cut(minutes, int(first), int(last))], timeframe)
         tail = self.read(self.position(max(start_us, whole_end_us)), self.position(end_us))
-        parts.append(CandleColumns.of_trades(tail).fold(tail.time_us - tail.time_us % MINUTE_US))
-        candles = join(parts, NO_CANDLES)
-        return candles if timeframe is MINUTE else candles.fold(timeframe.floor_all(candles.time_us))
+        yield _folded([CandleColumns.of_trades(tail)], timeframe)
+
+    def past_day(self, now_us: int) -> CandleColumns:
+        """Return the 24 hours before `now_us`, begun at a whole minute, as one candle, or none."""
+        start_us = (now_us - DAY_US) // MINUTE_US * MINUTE_US
+        minutes = self.fold(start_us, now_us)
+        return minutes.fold(np.full_like(minutes.time_us, start_us))
 
     def trades(self, start_us: int, end_us: int) -> list[TapeTrade]:
         """Return the trades of `[start_us, end_us)`, oldest first."""
         rows = self.read(self.position(start_us), self.position(end_us))
         price_unit, volume_unit = self._price_unit, self._volume_unit
+        order_types = ("limit", "market") if self._convention.tells_order_types else ("", "")
         return [
             # Python divides two integers to the nearest double: exactly float() of the decimal on the wire.
             TapeTrade(
@@ -199,10 +228,10 @@ class Tape:
                 price / price_unit,
                 volume / volume_unit,
                 "buy" if buy else "sell",
-                "market" if market else "limit",
-                str(trade_id),
+                order_types[market],
+                self.trade_id(number),
             )
-            for trade_id, time_us, price, volume, buy, market in tuples(rows)
+            for number, time_us, price, volume, buy, market in tuples(rows)
         ]
 
     def aggregates(self, start_us: int, end_us: int) -> list[TapeTrade]:
@@ -226,6 +255,9 @@ class Tape:
         timeframe = MINUTE if timeframe_s == 60 else Timeframe(timeframe_s * SECOND_US)
         start_us = timeframe.floor(start_us - 1) + timeframe.length_us
         rows = self.fold(start_us, timeframe.floor(end_us), timeframe)
+        if self._convention.opens_at_last_close and len(rows.time_us):
+            before = self.last_price(start_us) or int(rows.open[0])
+            rows = rows._replace(open=np.concatenate(([before], rows.close[:-1])))
         price_unit, volume_unit = self._price_unit, self._volume_unit
         return [
             TapeCandle(
@@ -255,3 +287,8 @@ class Tape:
             high += high - low
         self._day_found = low + bisect_right(range(low, high), position, key=before) - 1
         return self._day_found
+
+
+def _folded(parts: list[CandleColumns], timeframe: Timeframe) -> CandleColumns:
+    rows = join(parts, NO_CANDLES)
+    return rows.fold(timeframe.floor_all(rows.time_us))
