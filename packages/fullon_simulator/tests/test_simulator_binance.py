@@ -325,6 +325,8 @@ async def test_combined_can_be_switched_on(fast_binance: Binance) -> None:
         assert (await request(socket, "SET_PROPERTY", ["combined", True]))["result"] is None
         await request(socket, "SUBSCRIBE", ["btcusdt@trade"])
         assert (await socket.receive_json(timeout=10))["stream"] == "btcusdt@trade"
+        assert (await request(socket, "SET_PROPERTY", ["combined", 1]))["error"]["code"] == 1
+        assert (await request(socket, "GET_PROPERTY", ["colour"]))["error"]["code"] == 0
 
 
 async def test_klines_update_every_two_seconds_and_close_once_with_the_truth(fast_binance: Binance) -> None:
@@ -371,6 +373,43 @@ async def test_other_kline_intervals_close_on_their_own_bounds(fast_binance: Bin
     assert (kline["i"], kline["t"] % 180_000, kline["T"]) == ("3m", 0, kline["t"] + 179_999)
     (truth,) = fast_binance.market.truth("binance", "BTC/USDT").candles(kline["t"] * 1000, (kline["T"] + 1) * 1000, 180)
     assert (float(kline["v"]), kline["n"]) == (truth.volume, truth.trades)
+
+
+async def test_the_ticker_sums_up_the_past_day_once_a_second(fast_binance: Binance) -> None:
+    market = fast_binance.market
+    async with fast_binance.connect() as socket:
+        await request(socket, "SUBSCRIBE", ["btcusdt@ticker"])
+        events = [await socket.receive_json(timeout=10) for _ in range(5)]
+    assert all(after["E"] - before["E"] >= 950 for before, after in itertools.pairwise(events))
+    last = events[-1]
+    assert last["C"] - last["O"] - DAY_US // 1000 in range(60_000)
+    truth = market.truth("binance", "BTC/USDT").trades(last["O"] * 1000, last["C"] * 1000 + 60_000_000)
+    inside = [trade for trade in truth if int(trade.trade_id) <= last["L"]]
+    assert (last["n"], str(last["F"])) == (len(inside), inside[0].trade_id)
+    assert (float(last["o"]), float(last["c"])) == (inside[0].price, inside[-1].price)
+    assert (float(last["h"]), float(last["l"])) == (
+        max(trade.price for trade in inside),
+        min(trade.price for trade in inside),
+    )
+    assert float(last["v"]) == pytest.approx(sum(trade.volume for trade in inside))
+    assert float(last["b"]) < float(last["a"])
+
+
+async def test_a_stream_asked_for_before_the_listing_stays_silent(http: aiohttp.ClientSession) -> None:
+    """The unknown stream is remembered; leaving while others listen to the listed one harms nobody."""
+    clock = MarketClock.starting_at(NOON_US, speed=60)
+    specs = [SymbolSpec("LATE/USDT", 500_000, listed_at_us=NOON_US + MINUTE_US // 2)]
+    async with SimulatedMarket({"binance": specs}, clock=clock, rate_limits=False) as market:
+        binance = Binance(market, http)
+        async with binance.connect() as late:
+            async with binance.connect() as early:
+                await request(early, "SUBSCRIBE", ["lateusdt@trade"])
+                while (await binance.whole("/api/v3/klines", symbol="LATEUSDT", interval="1m"))[0] == 400:
+                    pass
+                await request(late, "SUBSCRIBE", ["lateusdt@trade"])
+                await late.receive_json(timeout=10)
+                assert (await request(early, "LIST_SUBSCRIPTIONS"))["result"] == ["lateusdt@trade"]
+            assert (await late.receive_json(timeout=10))["e"] == "trade"
 
 
 async def test_a_connection_holds_1024_streams(http: aiohttp.ClientSession) -> None:

@@ -173,6 +173,18 @@ async def test_watch_trades_for_symbols(fast_market: SimulatedMarket, venue: str
 
 
 @each_venue
+async def test_watch_ticker(fast_market: SimulatedMarket, venue: str, quote: str) -> None:
+    symbol = f"BTC/{quote}"
+    async with client(fast_market, venue) as exchange:
+        ticker = await exchange.watch_ticker(symbol)  # on Binance the mini ticker, unless told otherwise
+        whole = await exchange.watch_ticker(symbol, {"name": "ticker"})
+    prices = {trade.price for trade in fast_market.truth(venue, symbol).trades(NOON_US - HOUR_US, NOON_US + HOUR_US)}
+    assert ticker["last"] in prices
+    assert ticker["low"] <= ticker["last"] <= ticker["high"]
+    assert whole["bid"] < whole["ask"]
+
+
+@each_venue
 async def test_watch_ohlcv(fast_market: SimulatedMarket, venue: str, quote: str) -> None:
     """The last row of each minute that was watched to its end is the truth."""
     symbol = f"BTC/{quote}"

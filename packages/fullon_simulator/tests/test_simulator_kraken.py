@@ -389,6 +389,22 @@ async def test_quiet_markets_send_heartbeats_and_no_candles(fast_kraken: Kraken)
     assert 55 < passed_s < 120
 
 
+async def test_the_ticker_sums_up_the_past_day_with_every_trade(fast_kraken: Kraken) -> None:
+    async with fast_kraken.connect() as socket:
+        await subscribe(socket, "ticker", ["BTC/USD"])
+        (first,) = (await data(socket, "ticker", "snapshot"))["data"]
+        (second,) = (await data(socket, "ticker"))["data"]
+    assert first["timestamp"] < second["timestamp"]
+    end_us = fast_kraken.market.clock.now_us()
+    truth = fast_kraken.market.truth("kraken", "BTC/USD").trades(end_us - DAY_US - 5 * MINUTE_US, end_us)
+    assert second["low"] == min(trade.price for trade in truth)
+    last = next(trade for trade in reversed(truth) if iso(trade.timestamp_us) == second["timestamp"])
+    assert last.price == second["last"]
+    assert second["bid"] < second["ask"]
+    assert second["low"] <= second["vwap"] <= second["high"]
+    assert second["volume"] == pytest.approx(sum(trade.volume for trade in truth), rel=0.01)
+
+
 async def test_unsubscribe_ends_the_trades(fast_kraken: Kraken) -> None:
     async with fast_kraken.connect() as socket:
         await subscribe(socket, "trade", ["BTC/USD"])

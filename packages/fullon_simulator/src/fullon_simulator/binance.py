@@ -13,7 +13,14 @@ from typing import Any
 from aiohttp import web
 
 from fullon_simulator.binance_rest import BinanceRest
-from fullon_simulator.binance_wire import aggregate_events, klines, market_id, trade_events
+from fullon_simulator.binance_wire import (
+    aggregate_events,
+    klines,
+    market_id,
+    mini_ticker_event,
+    ticker_event,
+    trade_events,
+)
 from fullon_simulator.clock import SECOND_US, MarketClock
 from fullon_simulator.columns import TradeColumns
 from fullon_simulator.limits import MessageWindow
@@ -28,16 +35,18 @@ _MESSAGES_PER_SECOND = 5
 _PING_US = 20 * SECOND_US
 _PONG_TIMEOUT_S = 60.0
 _KLINE_US = 2 * SECOND_US
-"""How long a kline that keeps changing waits between two updates."""
+_TICKER_US = SECOND_US
+"""How long what keeps changing waits between two updates; a kline of a second waits one."""
+_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 _SOCKET_PATHS = ("/ws", "/ws/{streams:.*}", "/stream", "/stream/ws/{streams:.*}")
 
-_STREAM = re.compile(r"(?P<name>[a-z0-9]+)@(?P<kind>trade|aggTrade|kline_(?P<interval>\w+))")
+_STREAM = re.compile(r"(?P<name>[a-z0-9]+)@(?P<kind>trade|aggTrade|ticker|miniTicker|kline_(?P<interval>\w+))")
 
 
 class _Refused(Exception):
-    """A request that cannot be answered, in Binance's words; `code` 2 is a request, 3 is no JSON."""
+    """A request that cannot be answered, in Binance's words."""
 
-    def __init__(self, message: str, *, code: int = 2) -> None:
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
 
@@ -52,15 +61,21 @@ class _Stream:
         self.listeners: dict[Connection, None] = {}
 
 
-class _KlineStream(_Stream):
-    """A stream of klines: when it last told of the running one, and whether it has more to tell."""
+class _PacedStream(_Stream):
+    """A stream that sums up: when it last told something, and whether it has more to tell."""
 
-    def __init__(self, name: str, symbol: str, interval: str) -> None:
-        super().__init__(name, "kline", symbol)
-        self.interval = interval
-        self.timeframe: Timeframe = BINANCE[interval]
+    def __init__(self, name: str, kind: str, symbol: str, pace_us: int) -> None:
+        super().__init__(name, kind, symbol)
+        self.pace_us = pace_us
         self.told_us = 0
         self.waiting = False
+
+
+class _KlineStream(_PacedStream):
+    def __init__(self, name: str, symbol: str, interval: str) -> None:
+        self.interval = interval
+        self.timeframe: Timeframe = BINANCE[interval]
+        super().__init__(name, "kline", symbol, SECOND_US if interval == "1s" else _KLINE_US)
 
 
 class _Client:
@@ -89,8 +104,8 @@ class Binance(Venue):
     def opened(self, connection: Connection, request: web.Request) -> None:
         """Subscribe to the streams named in the address and promise pings."""
         now_us = self.clock.now_us()
-        client = self._clients[connection] = _Client(combined=request.path == "/stream")
-        named = request.query.get("streams", "") if client.combined else request.match_info.get("streams", "")
+        client = self._clients[connection] = _Client(combined=request.path.startswith("/stream"))
+        named = request.query.get("streams") or request.match_info.get("streams", "")
         for name in named.split("/"):
             if _STREAM.fullmatch(name):
                 self._subscribe(connection, client, name, now_us)
@@ -110,37 +125,37 @@ class Binance(Venue):
         """Answer SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, SET_PROPERTY and GET_PROPERTY."""
         number = None
         try:
-            request = _request(text)
+            request = _parsed(text)
             number = request.get("id")
+            _check_request(request)
             answer = {"result": self._do(connection, self._clients[connection], request, now_us), "id": number}
         except _Refused as refused:
-            answer = {"error": {"code": refused.code, "msg": f"Invalid request: {refused}"}, "id": number}
+            answer = {"error": {"code": refused.code, "msg": str(refused)}, "id": number}
         self.send(connection, Frame(json.dumps(answer, separators=(",", ":"))), now_us)
 
     def _do(self, connection: Connection, client: _Client, request: dict[str, Any], now_us: int) -> Any:
-        method, params = request.get("method"), request.get("params", [])
-        if not isinstance(params, list):
-            raise _Refused("params must be a list")
-        match method, params:
+        match request["method"], request["params"]:
             case "LIST_SUBSCRIPTIONS", _:
                 return list(client.streams)
             case "GET_PROPERTY", ["combined"]:
                 return client.combined
             case "SET_PROPERTY", ["combined", bool(combined)]:
                 client.combined = combined
-            case "SUBSCRIBE", _:
-                _check_streams(params)
-                if len(client.streams.keys() | set(params)) > _STREAMS_MAX:
-                    raise _Refused(f"more than {_STREAMS_MAX} streams in one connection")
-                for name in params:
+            case "SET_PROPERTY", ["combined", _]:
+                raise _Refused(1, "Invalid value type: expected Boolean")
+            case (("SET_PROPERTY" | "GET_PROPERTY"), _):
+                raise _Refused(0, "Unknown property")
+            case "SUBSCRIBE", names:
+                _check_streams(names)
+                if len(client.streams.keys() | set(names)) > _STREAMS_MAX:
+                    raise _Refused(2, f"Invalid request: more than {_STREAMS_MAX} streams in one connection")
+                for name in names:
                     self._subscribe(connection, client, name, now_us)
-            case "UNSUBSCRIBE", _:
-                _check_streams(params)
-                for name in client.streams.keys() & set(params):
+            case "UNSUBSCRIBE", names:
+                _check_streams(names)
+                for name in client.streams.keys() & set(names):
                     del client.streams[name]
                     self._drop(connection, name)
-            case _:
-                raise _Refused(f"unknown method or property {method}")
         return None
 
     def _subscribe(self, connection: Connection, client: _Client, name: str, now_us: int) -> None:
@@ -156,8 +171,7 @@ class Binance(Venue):
         self.follow(symbol, now_us)
         stream = self._streams.get(name)
         if stream is None:
-            interval = match["interval"]
-            stream = _KlineStream(name, symbol, interval) if interval else _Stream(name, match["kind"], symbol)
+            stream = _new_stream(match, symbol)
             self._streams[name] = self._symbol_streams.setdefault(symbol, {})[name] = stream
             if isinstance(stream, _KlineStream):
                 open_us = stream.timeframe.floor(now_us)
@@ -166,7 +180,7 @@ class Binance(Venue):
 
     def _drop(self, connection: Connection, name: str) -> None:
         stream = self._streams.get(name)
-        if stream is None:
+        if stream is None or connection not in stream.listeners:
             return
         self.unfollow(stream.symbol)
         del stream.listeners[connection]
@@ -175,7 +189,7 @@ class Binance(Venue):
             del self._symbol_streams[stream.symbol][name]
 
     def published(self, feed: Feed, rows: TradeColumns, now_us: int) -> None:
-        """Send new trades and aggregates, and let the klines they change follow soon."""
+        """Send new trades and aggregates, and let klines and tickers follow at their pace."""
         start, stop = feed.aggregate_position, feed.tape.aggregate_position(now_us)
         feed.aggregate_position = stop
         for stream in self._symbol_streams.get(feed.symbol, {}).values():
@@ -184,19 +198,29 @@ class Binance(Venue):
             elif stream.kind == "aggTrade":
                 aggregates = feed.tape.read_aggregates(start, stop)
                 self._broadcast(stream, aggregate_events(feed.tape.spec, aggregates, now_us // 1000), now_us)
-            elif isinstance(stream, _KlineStream) and not stream.waiting:
+            elif isinstance(stream, _PacedStream) and not stream.waiting:
                 stream.waiting = True
-                self.schedule.at(max(now_us, stream.told_us + _KLINE_US), partial(self._tell_kline, stream))
+                self.schedule.at(max(now_us, stream.told_us + stream.pace_us), partial(self._tell, stream))
 
-    def _tell_kline(self, stream: _KlineStream, now_us: int) -> None:
-        """Send the running kline if anything was traded in it."""
+    def _tell(self, stream: _PacedStream, now_us: int) -> None:
+        """Send the ticker, or the running kline if anything was traded in it."""
         stream.waiting = False
         if self._streams.get(stream.name) is not stream:
             return
         stream.told_us = now_us
+        if not isinstance(stream, _KlineStream):
+            self._broadcast(stream, [self._ticker(stream, now_us)], now_us)
+            return
         open_us = stream.timeframe.floor(now_us)
         if self.tapes[stream.symbol].position(now_us) > self.tapes[stream.symbol].position(open_us):
             self._send_kline(stream, open_us, now_us, closed=False)
+
+    def _ticker(self, stream: _Stream, now_us: int) -> str:
+        tape = self.tapes[stream.symbol]
+        day, position = tape.past_day(now_us), tape.position(now_us)
+        if stream.kind == "miniTicker":
+            return mini_ticker_event(tape.spec, day, now_us // 1000)
+        return ticker_event(tape.spec, day, tape.read(position - 1, position), now_us // 1000)
 
     def _close_kline(self, stream: _KlineStream, open_us: int, now_us: int) -> None:
         """Send the kline that has just ended as closed, quiet or not, and wait for the next one's end."""
@@ -239,14 +263,32 @@ class Binance(Venue):
         self.schedule.at(now_us + _PING_US, partial(self._ping, connection))
 
 
-def _request(text: str) -> dict[str, Any]:
+def _new_stream(match: re.Match[str], symbol: str) -> _Stream:
+    if match["interval"]:
+        return _KlineStream(match[0], symbol, match["interval"])
+    if match["kind"] in ("ticker", "miniTicker"):
+        return _PacedStream(match[0], match["kind"], symbol, _TICKER_US)
+    return _Stream(match[0], match["kind"], symbol)
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
         request = json.loads(text)
     except ValueError:
-        raise _Refused("no valid JSON", code=3) from None
-    if not isinstance(request, dict):
-        raise _Refused("no object")
-    return request
+        raise _Refused(3, "Invalid JSON: expected value at line 1 column 1") from None
+    return request if isinstance(request, dict) else {}
+
+
+def _check_request(request: dict[str, Any]) -> None:
+    """Refuse a request whose method is not known or whose params, if any, are no list."""
+    if "method" not in request:
+        raise _Refused(2, "Invalid request: missing field `method` at line 1 column 1")
+    request.setdefault("params", [])
+    if request["method"] not in _METHODS:
+        expected = ", ".join(f"`{method}`" for method in _METHODS)
+        raise _Refused(2, f"Invalid request: unknown variant `{request['method']}`, expected one of {expected}")
+    if not isinstance(request["params"], list):
+        raise _Refused(2, "Invalid request: params must be a list")
 
 
 def _check_streams(names: list[Any]) -> None:
@@ -254,4 +296,4 @@ def _check_streams(names: list[Any]) -> None:
     for name in names:
         match = _STREAM.fullmatch(name) if isinstance(name, str) else None
         if match is None or (match["interval"] is not None and match["interval"] not in BINANCE):
-            raise _Refused("invalid stream")
+            raise _Refused(2, "Invalid request: invalid stream")

@@ -1,7 +1,7 @@
 """Binance's REST interface under /api/v3, weighted and limited by the minute."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from aiohttp import web
@@ -27,6 +27,7 @@ _ROWS_DEFAULT = 500
 _NUMBER_DIGITS_MAX = 16
 
 _Query = Mapping[str, str]
+_Handler = Callable[[_Query], Awaitable[str]]
 
 
 class _Refused(Exception):
@@ -48,16 +49,16 @@ class BinanceRest:
 
     def routes(self) -> Mapping[str, Handler]:
         """Return the handlers by path."""
-        handlers: dict[str, Callable[[_Query], str]] = {
-            "/api/v3/ping": lambda _: "{}",
-            "/api/v3/time": lambda _: json.dumps({"serverTime": self._clock.now_us() // 1000}),
+        handlers: dict[str, _Handler] = {
+            "/api/v3/ping": self._ping,
+            "/api/v3/time": self._time,
             "/api/v3/exchangeInfo": self._exchange_info,
             "/api/v3/klines": self._klines,
             "/api/v3/aggTrades": self._agg_trades,
             "/api/v3/trades": self._trades,
             "/api/v3/historicalTrades": self._historical_trades,
-            "/fapi/v1/exchangeInfo": lambda _: self._info([]),
-            "/dapi/v1/exchangeInfo": lambda _: self._info([]),
+            "/fapi/v1/exchangeInfo": self._no_futures,
+            "/dapi/v1/exchangeInfo": self._no_futures,
         }
         return {path: partial(self._answer, handler) for path, handler in handlers.items()}
 
@@ -74,14 +75,23 @@ class BinanceRest:
         used = str(self._budget.used)
         return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
 
-    async def _answer(self, handler: Callable[[_Query], str], request: web.Request) -> web.Response:
+    async def _answer(self, handler: _Handler, request: web.Request) -> web.Response:
         try:
-            text = handler(request.query)
+            text = await handler(request.query)
         except _Refused as refused:
             return web.json_response(refused.body, status=400, headers=self._used())
         return web.Response(text=text, content_type="application/json", headers=self._used())
 
-    def _exchange_info(self, query: _Query) -> str:
+    async def _ping(self, query: _Query) -> str:
+        return "{}"
+
+    async def _time(self, query: _Query) -> str:
+        return json.dumps({"serverTime": self._clock.now_us() // 1000})
+
+    async def _no_futures(self, query: _Query) -> str:
+        return self._info([])
+
+    async def _exchange_info(self, query: _Query) -> str:
         return self._info([self._tape(query)] if "symbol" in query else self._listings.all())
 
     def _info(self, tapes: list[Tape]) -> str:
@@ -101,7 +111,7 @@ class BinanceRest:
         }
         return json.dumps(info, separators=(",", ":"))
 
-    def _klines(self, query: _Query) -> str:
+    async def _klines(self, query: _Query) -> str:
         """Answer the first `limit` klines that open in [startTime, endTime]; without a start, the last ones."""
         tape, timeframe, limit = self._tape(query), BINANCE.get(_required(query, "interval")), _limit(query)
         start_ms, end_ms = _number(query, "startTime"), _number(query, "endTime")
@@ -120,11 +130,11 @@ class BinanceRest:
             next_us = timeframe.next(next_us)
         if not open_us:
             return "[]"
-        candles = tape.fold(open_us[0], min(next_us, now_us), timeframe)
+        candles = await tape.fold_calmly(open_us[0], min(next_us, now_us), timeframe)
         found = klines(tape.spec, candles, open_us, tape.last_price(open_us[0]))
         return f"[{','.join(kline.row(timeframe) for kline in found)}]"
 
-    def _agg_trades(self, query: _Query) -> str:
+    async def _agg_trades(self, query: _Query) -> str:
         """Answer aggregates from an id or in [startTime, endTime]; the newest where nothing is asked."""
         tape, limit = self._tape(query), _limit(query)
         from_id, start_ms, end_ms = (_number(query, name) for name in ("fromId", "startTime", "endTime"))
@@ -141,12 +151,12 @@ class BinanceRest:
             start = max(0, stop - limit)
         return f"[{aggregate_rows(tape.spec, tape.read_aggregates(start, min(start + limit, stop)))}]"
 
-    def _trades(self, query: _Query) -> str:
+    async def _trades(self, query: _Query) -> str:
         tape, limit = self._tape(query), _limit(query)
         stop = tape.position(self._clock.now_us())
         return f"[{trade_rows(tape.spec, tape.read(max(0, stop - limit), stop))}]"
 
-    def _historical_trades(self, query: _Query) -> str:
+    async def _historical_trades(self, query: _Query) -> str:
         tape, limit, from_id = self._tape(query), _limit(query), _number(query, "fromId")
         stop = tape.position(self._clock.now_us())
         start = max(0, stop - limit) if from_id is None else tape.position_of_id(from_id)

@@ -107,6 +107,38 @@ def _aggregate_texts(spec: SymbolSpec, rows: AggregateColumns) -> list[str]:
     ]
 
 
+def ticker_event(spec: SymbolSpec, day: CandleColumns, last: TradeColumns, event_ms: int) -> str:
+    """Return the `@ticker` payload of a past day, as one candle, and its last trade.
+
+    There is no book: the best prices are the last trade's and the tick beside it.
+    """
+    price_text, volume_text = _printers(spec)
+    ((open_us, first, high, low, close, volume, quote, _, _, trades, first_id, last_id),) = tuples(day)
+    ((*_, size, buy, _),) = tuples(last)
+    change = f"{'-' * (close < first)}{price_text(abs(close - first))}"
+    return (
+        f'{{"e":"24hrTicker","E":{event_ms},"s":"{market_id(spec.symbol)}","p":"{change}",'
+        f'"P":"{100 * (close - first) / first:.3f}","w":"{price_text((2 * quote + volume) // (2 * volume))}",'
+        f'"x":"{price_text(first)}","c":"{price_text(close)}","Q":"{volume_text(size)}",'
+        f'"b":"{price_text(close - buy)}","B":"{volume_text(size)}",'
+        f'"a":"{price_text(close - buy + 1)}","A":"{volume_text(size)}",'
+        f'"o":"{price_text(first)}","h":"{price_text(high)}","l":"{price_text(low)}","v":"{volume_text(volume)}",'
+        f'"q":"{_quote_text(spec, quote)}","O":{open_us // 1000},"C":{event_ms},'
+        f'"F":{first_id},"L":{last_id},"n":{trades}}}'
+    )
+
+
+def mini_ticker_event(spec: SymbolSpec, day: CandleColumns, event_ms: int) -> str:
+    """Return the `@miniTicker` payload of a past day, as one candle."""
+    price_text, volume_text = _printers(spec)
+    ((_, first, high, low, close, volume, quote, *_),) = tuples(day)
+    return (
+        f'{{"e":"24hrMiniTicker","E":{event_ms},"s":"{market_id(spec.symbol)}","c":"{price_text(close)}",'
+        f'"o":"{price_text(first)}","h":"{price_text(high)}","l":"{price_text(low)}",'
+        f'"v":"{volume_text(volume)}","q":"{_quote_text(spec, quote)}"}}'
+    )
+
+
 class Kline(NamedTuple):
     """One candle as text, traded or flat."""
 

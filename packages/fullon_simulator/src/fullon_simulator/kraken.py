@@ -13,7 +13,7 @@ from aiohttp import web
 from fullon_simulator.clock import SECOND_US, MarketClock
 from fullon_simulator.columns import TradeColumns
 from fullon_simulator.kraken_rest import KrakenRest
-from fullon_simulator.kraken_wire import ohlc_events, pair_altname, pair_id, pair_wsname, trade_events
+from fullon_simulator.kraken_wire import ohlc_events, pair_altname, pair_id, pair_wsname, ticker_events, trade_events
 from fullon_simulator.limits import TokenBucket
 from fullon_simulator.listings import Listings
 from fullon_simulator.sockets import Connection, Frame
@@ -99,7 +99,7 @@ class Kraken(Venue):
         params = request.get("params")
         params = params if isinstance(params, dict) else {}
         name, symbols, interval = params.get("channel"), params.get("symbol"), params.get("interval", 1)
-        if name not in ("trade", "ohlc"):
+        if name not in ("trade", "ohlc", "ticker"):
             self._refuse(connection, request, f"Channel {name} is not supported", now_us)
         elif not isinstance(symbols, list) or not symbols:
             self._refuse(connection, request, "Symbol(s) not provided", now_us)
@@ -125,7 +125,7 @@ class Kraken(Venue):
         channels.add(channel)
         self._listeners.setdefault(channel, {})[connection] = None
         self.counters.subscriptions += 1
-        snapshot = request["params"].get("snapshot", channel.channel == "ohlc") is True
+        snapshot = request["params"].get("snapshot", channel.channel != "trade") is True
         self._acknowledge(connection, request, channel, {"snapshot": snapshot}, now_us)
         # An empty snapshot is not sent: what the real one does on a market that never traded is not known.
         if snapshot and (entries := self._snapshot(feed, channel, now_us)):
@@ -135,9 +135,15 @@ class Kraken(Venue):
         spec = feed.tape.spec
         if channel.channel == "trade":
             return trade_events(spec, feed.tape.read(max(0, feed.position - _TRADES_SNAPSHOT), feed.position))
+        if channel.channel == "ticker":
+            return self._ticker(feed, now_us)
         timeframe = KRAKEN[channel.interval]
         from_us = timeframe.back(timeframe.floor(now_us), _OHLC_SNAPSHOT - 1)
         return ohlc_events(spec, feed.tape.fold(from_us, now_us, timeframe), timeframe, channel.interval)
+
+    def _ticker(self, feed: Feed, now_us: int) -> list[str]:
+        last = feed.tape.read(max(0, feed.position - 1), feed.position)
+        return ticker_events(feed.tape.spec, feed.tape.past_day(now_us), last)
 
     def _unsubscribe(self, connection: Connection, request: dict[str, Any], channel: _Channel, now_us: int) -> None:
         channels = self._clients[connection].channels
@@ -163,6 +169,9 @@ class Kraken(Venue):
                 self._gathered.setdefault(feed.symbol, []).extend(entries)
             else:
                 self._broadcast(trades, entries, now_us)
+        ticker = _Channel("ticker", feed.symbol)
+        if ticker in self._listeners:
+            self._broadcast(ticker, self._ticker(feed, now_us), now_us)
         for minutes, timeframe in KRAKEN.items():
             candles = _Channel("ohlc", feed.symbol, minutes)
             if candles in self._listeners:

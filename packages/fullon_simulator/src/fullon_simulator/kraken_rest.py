@@ -93,7 +93,7 @@ class KrakenRest:
         first_us = max(timeframe.back(running_us, _OHLC_ROWS_MAX - 1), timeframe.floor(tape.spec.listed_at_us))
         closed_us = range(first_us, running_us, timeframe.length_us)
         open_us = [*(time_us for time_us in closed_us if time_us * 1000 > since_ns), running_us]
-        candles = tape.fold(open_us[0], now_us, timeframe)
+        candles = await tape.fold_calmly(open_us[0], now_us, timeframe)
         rows = ohlc_rows(tape.spec, candles, open_us, tape.last_price(open_us[0]))
         last = (running_us - timeframe.length_us) // SECOND_US
         return _text(f'{{"error":[],"result":{{"{pair_id(tape.spec)}":[{rows}],"last":{last}}}}}')

@@ -175,6 +175,25 @@ def ohlc_events(spec: SymbolSpec, candles: CandleColumns, timeframe: Timeframe, 
     ]
 
 
+def ticker_events(spec: SymbolSpec, day: CandleColumns, last: TradeColumns) -> list[str]:
+    """Return the entry of a ticker message from the past day and its last trade; none where there is none.
+
+    There is no book: the best prices are the last trade's and the tick beside it.
+    """
+    price_text = partial(decimal_text, digits=spec.price_digits)
+    volume_text = partial(decimal_text, digits=spec.volume_digits, printed=_LOT_DECIMALS)
+    return [
+        f'{{"symbol":"{spec.symbol}","bid":{price_text(close - buy)},"bid_qty":{volume_text(size)},'
+        f'"ask":{price_text(close - buy + 1)},"ask_qty":{volume_text(size)},"last":{price_text(close)},'
+        f'"volume":{volume_text(volume)},"vwap":{price_text(vwap(quote, volume))},"low":{price_text(low)},'
+        f'"high":{price_text(high)},"change":{"-" * (close < first)}{price_text(abs(close - first))},'
+        f'"change_pct":{100 * (close - first) / first:.2f},"timestamp":"{iso_us(time_us)}"}}'
+        for (_, first, high, low, close, volume, quote, *_), (_, time_us, _, size, buy, _) in zip(
+            tuples(day), tuples(last), strict=False
+        )
+    ]
+
+
 def vwap(quote: int, volume: int) -> int:
     """Return the volume-weighted price in units of the price, half up."""
     return (2 * quote + volume) // (2 * volume)
