@@ -1,7 +1,7 @@
 """Collectors that are run by hand: which symbols they take, and the status records they keep meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 from fullon_cache import CacheError, ProcessCache, ProcessUpdate
@@ -28,17 +28,18 @@ async def choose_symbols(symbols: Collection[Symbol] | None, config: OhlcvServic
 @asynccontextmanager
 async def status_records(
     cache: ProcessCache, wanted: Callable[[], Collection[WantedSymbol]], kind: str, interval_s: float
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Keep a status record alive for each wanted symbol: component `exchange:symbol`, `params["type"]` the kind.
 
-    They are marked stopped on leaving. A Redis that is away is said once and hurts nothing.
+    Yields what brings them up to date at once. They are marked stopped on leaving. A Redis that is away is said
+    once and hurts nothing.
     """
     records = _Records(cache, wanted, kind)
     await records.beat()
     async with asyncio.TaskGroup() as group:
         beating = group.create_task(records.keep_beating(interval_s))
         try:
-            yield
+            yield records.beat
         finally:
             beating.cancel()
             await records.stop()

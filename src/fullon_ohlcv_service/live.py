@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from difflib import get_close_matches
 from typing import ClassVar, Protocol
@@ -47,6 +47,7 @@ class LiveCollector(ABC):
         self._subscribed: dict[str, set[str]] = {}
         self._log = get_component_logger(self.log_name)
         self._supervisor: Supervisor[str] = Supervisor(self.log_name, self._serve_venue)
+        self._say_status: Callable[[], Awaitable[None]] | None = None
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -101,12 +102,13 @@ class LiveCollector(ABC):
         if alone:
             self._runtime = await stack.enter_async_context(self._open_runtime())
             stack.callback(setattr, self, "_runtime", None)
+            stack.callback(setattr, self, "_say_status", None)
         chosen = await choose_symbols(self._symbols, self._rt.config)
         self._wanted = by_exchange(chosen | self._added)
         if alone:
             self._show(self._everything())
             health_s = self._rt.config.health_interval
-            await stack.enter_async_context(
+            self._say_status = await stack.enter_async_context(
                 status_records(self._rt.process_cache, self._everything, self.record_type, health_s)
             )
 
@@ -134,6 +136,8 @@ class LiveCollector(ABC):
             everything = self._everything() | {one}
             self._show(everything)
             await self.want(everything)
+            if self._say_status is not None:
+                await self._say_status()
 
     def _show(self, wanted: Collection[WantedSymbol]) -> None:
         board = self._rt.board
