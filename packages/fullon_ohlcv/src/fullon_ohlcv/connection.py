@@ -134,14 +134,13 @@ async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") 
     )
 
 
-async def ensure_database(target: Target) -> None:
-    """Create the database if it is missing; several processes may do this at once."""
+async def connect_or_create(target: Target) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open one connection, creating the database if it is missing; several processes may do this at once."""
     try:
-        connection = await connect(target)
+        return await connect(target)
     except asyncpg.InvalidCatalogNameError:
         await _create_database(target)
-    else:
-        await connection.close(timeout=CONNECT_TIMEOUT_S)
+        return await connect(target)
 
 
 async def _create_database(target: Target) -> None:

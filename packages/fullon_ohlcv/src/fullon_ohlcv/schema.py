@@ -6,7 +6,7 @@ from fullon_log import get_component_logger
 from fullon_ohlcv.errors import SchemaMismatch
 from fullon_ohlcv.statements import migrations, timescale_script
 
-_LOCK = 0x66756C6C6F6E  # any number that everybody who migrates agrees on
+_LOCK = 0x736368656D61  # "schema": any number that everybody who migrates agrees on, and nobody else takes
 _log = get_component_logger("fullon.ohlcv.schema")
 
 
@@ -68,5 +68,6 @@ async def _use_timescale(connection: "asyncpg.Connection[asyncpg.Record]") -> No
             await connection.execute(hypertables)
             if await connection.fetchval("SHOW timescaledb.license") == "timescale":
                 await connection.execute(compression)
-    except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError) as error:
-        _log.warning("TimescaleDB is there but may not be used, plain tables are", reason=str(error))
+    except asyncpg.PostgresError as error:
+        # No right to create it, another licence, a release that wants it said otherwise: nothing depends on it.
+        _log.warning("TimescaleDB is there but cannot be used, plain tables are", reason=str(error))

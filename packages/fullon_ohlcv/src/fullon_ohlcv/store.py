@@ -10,9 +10,8 @@ from fullon_ohlcv.batches import CandleBatch, TradeBatch, checked_reason
 from fullon_ohlcv.connection import (
     CONNECT_TIMEOUT_S,
     Target,
-    connect,
+    connect_or_create,
     create_pool,
-    ensure_database,
     translated,
 )
 from fullon_ohlcv.intervals import checked
@@ -87,8 +86,7 @@ class TimeseriesStore:
         if pool_max < 1:
             raise ValueError(f"pool_max is {pool_max}; allowed is from 1")
         with translated(target, "open the time series"):
-            await ensure_database(target)
-            connection = await connect(target)
+            connection = await connect_or_create(target)
             try:
                 await migrate(connection)
             finally:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Main = Literal["view", "candles", "trades"]
 
-_LOCK = 0x6E616D6573  # any number that everybody who names relations agrees on
+_LOCK = 0x6E616D6573  # "names": any number that everybody who names relations agrees on, and nobody else takes
 
 
 def checked_main(main: str) -> Main:
