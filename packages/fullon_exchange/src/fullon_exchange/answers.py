@@ -13,6 +13,8 @@ class CandleAnswer:
     rows: Sequence[Candle]
     unreadable: Sequence[str] = ()
     """Excerpts of rows that could not be read."""
+    quiet: Sequence[int] = ()
+    """Open times at which the venue says that nothing traded, without a price to make a row of."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Ask a venue over HTTP: one session for each venue, one budget, one retry policy.
 
-`HttpClient.get` is the whole policy:
+`HttpClient.get` and `post` have one policy, and this is all of it:
 
 - 429 and 418: everybody using the budget waits as long as `Retry-After` says, then the request is repeated;
 - no answer, a time-out, a body that breaks off, 5xx, a page of HTML in place of JSON: repeated after a short
@@ -12,10 +12,11 @@ All of it a bounded number of times. Whoever wants to try for ever does so outsi
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol, Self, TypeVar
+from functools import partial
+from typing import Any, Protocol, Self, TypeVar
 
 import aiohttp
 
@@ -106,12 +107,32 @@ class HttpClient:
             UnknownSymbol, RequestRefused: the venue says no.
             MalformedMessage: `parse` refused the answer twice.
         """
+        ask = partial(self._ask, "GET", path, {"params": dict(params)}, weight, urgency)
+        return await self._ask_patiently(path, ask, parse)
+
+    async def post(
+        self,
+        path: str,
+        message: Mapping[str, object],
+        parse: Callable[[bytes], Answer],
+        *,
+        weight: float = 1.0,
+        urgency: Urgency = Urgency.BACKFILL,
+    ) -> Answer:
+        """Return `parse(body)` of `POST base_url + path` with `message` as JSON: a question, like `get`."""
+        ask = partial(self._ask, "POST", path, {"json": dict(message)}, weight, urgency)
+        return await self._ask_patiently(path, ask, parse)
+
+    async def _ask_patiently(
+        self, path: str, ask: Callable[[], Awaitable[bytes]], parse: Callable[[bytes], Answer]
+    ) -> Answer:
+        """Ask until there is an answer that can be read; the policy of the module."""
         backoff = self._backoff()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return parse(await self._ask(path, params, weight, urgency))
+                return parse(await ask())
             except RateLimited as error:
                 self.budget.pause(error.retry_after_s or 1.0 + 2.0**attempt)
                 if attempt >= self._attempts_max:
@@ -128,7 +149,9 @@ class HttpClient:
                 self._log.warning("answer of an unexpected shape, asking again", path=path, error=str(error))
                 await asyncio.sleep(backoff.next_s())
 
-    async def _ask(self, path: str, params: Mapping[str, str | int], weight: float, urgency: Urgency) -> bytes:
+    async def _ask(
+        self, method: str, path: str, question: dict[str, Any], weight: float, urgency: Urgency
+    ) -> bytes:
         """Return the body of one successful answer, or raise what its failure means."""
         if self._session is None:
             raise RuntimeError(f"{self.exchange}: enter the exchange (`async with`) before asking it")
@@ -138,7 +161,7 @@ class HttpClient:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._session.get(self.base_url + path, params=dict(params), allow_redirects=False) as response,
+                self._session.request(method, self.base_url + path, allow_redirects=False, **question) as response,
             ):
                 body = await self._read(response)
         except TimeoutError as error:

@@ -32,7 +32,9 @@ class VenueTraits:
     """How many of the newest candles REST serves; None where all of them."""
     timeframes: tuple[str, ...]
     closed_reason: str | None = None
-    """Why the venue is closed for good; None while it is open."""
+    """Why the venue is closed for good; None while it is open, or where `FULLON_<EXCHANGE>_ORIGIN` revives it."""
+    ticker: bool = True
+    """True where a ticker can be streamed."""
 
 
 @dataclass(frozen=True)

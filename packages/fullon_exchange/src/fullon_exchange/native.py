@@ -4,18 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Self
 from urllib.parse import urlsplit
 
 from fullon_exchange.budget import BudgetUse, shared_budget
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import NotSupported, UnknownSymbol
-from fullon_exchange.history import Settle, candle_pages, trade_pages
+from fullon_exchange.errors import NotSupported, UnknownSymbol, VenueClosed
+from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.http import HttpClient
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.live.session import NativeSession
 from fullon_exchange.live.time import ServerTime
-from fullon_exchange.origin import resolve
+from fullon_exchange.origin import is_moved, resolve
 from fullon_exchange.records import Candle, Page, Trade
 from fullon_exchange.venue import Venue
 
@@ -27,12 +28,16 @@ _LISTINGS_AGE_MISS_S = 60.0
 class NativeExchange:
     """One venue, as `fullon_exchange.interface.Exchange`.
 
-    An async context manager; the environment (`FULLON_<EXCHANGE>_ORIGIN`) is read on entering it.
+    An async context manager; the environment (`FULLON_<EXCHANGE>_ORIGIN`) is read on entering it, and by the
+    constructor for `traits`: a venue that is closed for good is open where somebody else speaks for it. Whatever is
+    asked of a closed one raises `VenueClosed`.
     """
 
     def __init__(self, venue: Venue, *, clock: Clock | None = None, settle: Settle | None = None) -> None:
         self.name = venue.name
         self.traits: VenueTraits = venue.traits
+        if is_moved(self.name):
+            self.traits = replace(self.traits, closed_reason=None)
         self.clock = clock if clock is not None else Clock.from_env()
         self._venue = venue
         self._settle = settle if settle is not None else Settle()
@@ -55,8 +60,13 @@ class NativeExchange:
         self._http = None
         await self._resources.aclose()
 
+    def _require_open(self) -> None:
+        if self.traits.closed_reason is not None:
+            raise VenueClosed(self.traits.closed_reason, exchange=self.name)
+
     @property
     def _client(self) -> HttpClient:
+        self._require_open()
         if self._http is None:
             raise RuntimeError(f"{self.name}: enter the exchange (`async with`) before using it")
         return self._http
@@ -119,17 +129,30 @@ class NativeExchange:
     ) -> AsyncIterator[Page[Trade]]:
         """Yield trades of `[start_us, end_us)` page by page; see `Exchange.fetch_trades`.
 
+        Of a venue without trade history one page without trades, which names what is asked as unavailable.
+
         Raises:
             UnknownSymbol: not listed.
             TransientExchangeError: worth another try later.
         """
         listing = await self.fetch_listing(symbol)
+        if not self.traits.trade_history:
+            end_us = min(end_us, self._settle.until_us(self.clock))
+            if start_us < end_us:
+                reason = f"{reasons.RETENTION}: {self.name} serves no trades of the past"
+                yield Page((), (end_us, end_us), (((start_us, end_us), reason),))
+            return
         source = self._venue.trades(self._client, listing, urgency)
         async for page in trade_pages(source, start_us, end_us, clock=self.clock, settle=self._settle):
             yield page
 
     def live(self) -> NativeSession:
-        """Return a new live session; enter it to start."""
+        """Return a new live session; enter it to start.
+
+        Raises:
+            VenueClosed: the venue is closed for good.
+        """
+        self._require_open()
         return NativeSession(
             self._venue,
             url=resolve(self.name, self._venue.websocket_url),

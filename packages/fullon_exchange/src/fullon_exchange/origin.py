@@ -15,6 +15,11 @@ def origin_variable(exchange: str) -> str:
     return f"FULLON_{re.sub(r'[^A-Z0-9]', '_', exchange.upper())}_ORIGIN"
 
 
+def is_moved(exchange: str) -> bool:
+    """Tell whether the environment points `exchange` elsewhere."""
+    return bool(os.environ.get(origin_variable(exchange), "").strip())
+
+
 def resolve(exchange: str, url: str) -> str:
     """Return `url`, moved to the origin the environment names for `exchange`, if any.
 

@@ -8,12 +8,13 @@ from typing import Any
 from fullon_exchange.binance.rest import Binance
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import NotSupported, UnknownExchange
+from fullon_exchange.hyperliquid.rest import Hyperliquid
 from fullon_exchange.interface import Exchange
 from fullon_exchange.kraken.rest import Kraken
 from fullon_exchange.native import NativeExchange
 from fullon_exchange.venue import Venue
 
-_NATIVE: dict[str, Callable[[], Venue]] = {"binance": Binance, "kraken": Kraken}
+_NATIVE: dict[str, Callable[[], Venue]] = {"binance": Binance, "hyperliquid": Hyperliquid, "kraken": Kraken}
 
 NATIVE_EXCHANGES = tuple(sorted(_NATIVE))
 """Names of the exchanges that are spoken to without ccxt."""

@@ -11,6 +11,8 @@ from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.timeframes import Timeframe
 from fullon_exchange.wire import Wire
 
+_CONNECTS = BudgetSpec(per_s=1.0, burst=60.0)
+
 
 @dataclass(frozen=True)
 class SocketLimits:
@@ -21,6 +23,10 @@ class SocketLimits:
     streams_per_message: int
     messages_per_s: float
     """Messages we send on one socket, pings included."""
+    sockets_max: int | None = None
+    """Sockets open at once; None where there is no telling. What does not fit is rejected."""
+    connects: BudgetSpec = _CONNECTS
+    """How often a socket may be opened from one IP."""
     pong_tells_time: bool = False
     """True where the answer to a ping carries the venue's time; elsewhere it is asked for over REST."""
     age_max_s: float | None = None

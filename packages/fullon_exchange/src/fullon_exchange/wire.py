@@ -23,6 +23,8 @@ class TradesFrame(msgspec.Struct, gc=False):
 
     records: list[Trade]
     faults: Sequence[Fault] = ()
+    snapshot: bool = False
+    """True for the last trades from before the subscription: as old as they are, they are not late."""
 
 
 class CandlesFrame(msgspec.Struct, gc=False):

@@ -19,6 +19,9 @@ from fullon_log import get_component_logger
 
 _ABSENT_AGE_US = 10 * MINUTE_US
 
+_Bucket = tuple[int, Candle | None]
+"""What an answer says of one candle's time: when it opens, and the candle; None where nothing traded."""
+
 
 class CandleSource(Protocol):
     """One venue's candles of one symbol and timeframe."""
@@ -50,8 +53,8 @@ async def candle_pages(
     end_us = timeframe.floor_us(min(end_us, settled_us))
     first = True
     while position < end_us:
-        answer, rows = await _fetch(source, position, end_us)
-        if not rows and _is_stale(source, answer, position):
+        answer, buckets = await _fetch(source, position, end_us)
+        if not buckets and _is_stale(source, answer, position):
             raise PageStuck(
                 f"asked for candles from {position} on, answered {len(answer.rows)} candles that end before it",
                 exchange=source.exchange,
@@ -60,11 +63,12 @@ async def candle_pages(
             )
         holes = _Holes(source, answer, leading=first)
         expected = position
-        for run in _runs(rows, position, timeframe):
-            hole = await holes.explain(expected, run[0].timestamp_us)
-            expected = timeframe.next_us(run[-1].timestamp_us)
-            yield Page(run, (run[0].timestamp_us, expected), hole)
-        if not rows:
+        for run in _runs(buckets, position, timeframe):
+            begin_us = run[0][0]
+            hole = await holes.explain(expected, begin_us)
+            expected = timeframe.next_us(run[-1][0])
+            yield Page([candle for _, candle in run if candle is not None], (begin_us, expected), hole)
+        if not buckets:
             absent_until = min(end_us, timeframe.floor_us(settled_us - _ABSENT_AGE_US))
             if position < absent_until:
                 yield Page((), (absent_until, absent_until), await holes.explain(position, absent_until))
@@ -73,32 +77,42 @@ async def candle_pages(
         first = False
 
 
-async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[CandleAnswer, list[Candle]]:
-    """Ask, and ask again where something is absent or unreadable; keep the fuller answer."""
+async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[CandleAnswer, list[_Bucket]]:
+    """Ask, and ask again where something is absent or unreadable; keep the fuller answer.
+
+    What lies before a full window is not absent, it is gone.
+    """
     answer = await source.fetch(start_us, end_us)
-    rows = _within(answer.rows, start_us, end_us)
-    if len(_runs(rows, start_us, source.timeframe)) == 1 and rows[0].timestamp_us == start_us and not answer.unreadable:
-        return answer, rows
+    buckets = _within(answer, start_us, end_us)
+    begins = bool(buckets) and (buckets[0][0] == start_us or _fills_window(source, answer))
+    if begins and len(_runs(buckets, start_us, source.timeframe)) == 1 and not answer.unreadable:
+        return answer, buckets
     again = await source.fetch(start_us, end_us)
-    rows_again = _within(again.rows, start_us, end_us)
-    return (again, rows_again) if len(rows_again) >= len(rows) else (answer, rows)
+    buckets_again = _within(again, start_us, end_us)
+    return (again, buckets_again) if len(buckets_again) >= len(buckets) else (answer, buckets)
 
 
-def _within(rows: Sequence[Candle], start_us: int, end_us: int) -> list[Candle]:
-    """Return each candle of `[start_us, end_us)` once, oldest first; of two the later one in the answer."""
-    unique = {row.timestamp_us: row for row in rows if start_us <= row.timestamp_us < end_us}
-    return [unique[timestamp_us] for timestamp_us in sorted(unique)]
+def _fills_window(source: CandleSource, answer: CandleAnswer) -> bool:
+    """Tell whether an answer is as long as the venue's memory."""
+    return source.window is not None and len(answer.rows) + len(answer.quiet) >= source.window - 1
 
 
-def _runs(rows: Sequence[Candle], start_us: int, timeframe: Timeframe) -> list[list[Candle]]:
-    """Cut rows into runs of consecutive candles."""
-    runs: list[list[Candle]] = []
+def _within(answer: CandleAnswer, start_us: int, end_us: int) -> list[_Bucket]:
+    """Return each bucket of `[start_us, end_us)` once, oldest first; of two candles the later one in the answer."""
+    unique: dict[int, Candle | None] = dict.fromkeys(answer.quiet)
+    unique |= {row.timestamp_us: row for row in answer.rows}
+    return [(open_us, unique[open_us]) for open_us in sorted(unique) if start_us <= open_us < end_us]
+
+
+def _runs(buckets: Sequence[_Bucket], start_us: int, timeframe: Timeframe) -> list[list[_Bucket]]:
+    """Cut buckets into runs of consecutive ones."""
+    runs: list[list[_Bucket]] = []
     expected = start_us
-    for row in rows:
-        if not runs or row.timestamp_us != expected:
+    for bucket in buckets:
+        if not runs or bucket[0] != expected:
             runs.append([])
-        runs[-1].append(row)
-        expected = timeframe.next_us(row.timestamp_us)
+        runs[-1].append(bucket)
+        expected = timeframe.next_us(bucket[0])
     return runs
 
 
@@ -144,7 +158,7 @@ class _Holes:
     async def _explain_start(self, start_us: int, end_us: int, named: list[tuple[Interval, str]]) -> int:
         """Name what is absent because the venue's history begins later; return where that explanation ends."""
         source, rows = self._source, self._answer.rows
-        if source.window is not None and len(rows) >= source.window - 1:
+        if _fills_window(source, self._answer):
             kept = f"{source.exchange} serves only its newest {source.window} candles of {source.timeframe.name}"
             named.append(((start_us, end_us), f"{reasons.RETENTION}: {kept}"))
             return end_us

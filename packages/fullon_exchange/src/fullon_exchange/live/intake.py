@@ -112,7 +112,7 @@ class Intake:
             MalformedMessage: nothing in it can be read.
         """
         message = self._parse(text, self._latest_us)
-        if type(message) is TradesFrame and self._kind is Trades and not message.faults:
+        if type(message) is TradesFrame and self._kind is Trades and not message.faults and not message.snapshot:
             self._records += message.records
         else:
             self.take_message(message)
@@ -123,8 +123,12 @@ class Intake:
             for fault in message.faults:
                 self._around.faults.count(fault.kind, fault.excerpt)
             kind = _EVENTS[type(message)]
-            if kind is not self._kind and self._records:
+            snapshot = isinstance(message, TradesFrame) and message.snapshot
+            if self._records and (snapshot or kind is not self._kind):
                 self._flush()
+            if snapshot:
+                self._hand_on_snapshot(message.records)
+                return
             self._kind = kind
             self._records += message.records
             return
@@ -144,6 +148,11 @@ class Intake:
         channel, symbol = key
         self._wire.forget(channel, {self._names[key]: symbol})
         self._buffer.put(Unsubscribed(self._name, symbol, channel, self._around.clock.now_us()))
+
+    def _hand_on_snapshot(self, records: list[Any]) -> None:
+        """Hand on trades of the past: they tell nothing of how late the feed is, nor that it flows."""
+        if records:
+            self._buffer.put(Trades(self._name, records, self.read_us))
 
     def _flush(self) -> None:
         records, self._records = self._records, []

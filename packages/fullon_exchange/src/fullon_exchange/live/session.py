@@ -14,11 +14,13 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from typing import Self
+from urllib.parse import urlsplit
 
 from fullon_exchange.backoff import Backoff
+from fullon_exchange.budget import RateBudget, shared_budget
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError, TransientExchangeError, UnknownSymbol
-from fullon_exchange.interface import Listing
+from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.live.buffer import EventBuffer
 from fullon_exchange.live.connection import Connection
 from fullon_exchange.live.counters import Faults
@@ -60,6 +62,7 @@ class NativeSession:
         self._buffer = EventBuffer(records_max, pause=self._pause, resume=self._resume)
         self._around = Surroundings(venue.name, url, clock, venue.sockets, server_time, self._buffer, self._faults)
         self._names = (f"{venue.name}-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+        self._connects = shared_budget(f"{venue.name} sockets", urlsplit(url).netloc, venue.sockets.connects)
         self._slots: list[_Slot] = []
         self._unassigned: dict[Key, None] = {}
         self._wants_changed = asyncio.Event()
@@ -97,7 +100,9 @@ class NativeSession:
         """Want these symbols from now on, across reconnects; `Subscribed` or `Rejected` follows for each."""
         for symbol in symbols:
             key: Key = (channel, symbol)
-            if self._slot_of(key) is None:
+            if not _is_streamed(channel, self._venue.traits):
+                self._buffer.put(Rejected(symbol, channel, f"{self._venue.name} does not stream {channel}"))
+            elif self._slot_of(key) is None:
                 self._unassigned[key] = None
         self._wants_changed.set()
 
@@ -169,8 +174,13 @@ class NativeSession:
         if self._unassigned.pop(key, self) is self:
             return
         slot = next((slot for slot in self._slots if slot.has_room), None)
+        sockets_max = self._venue.sockets.sockets_max
+        if slot is None and sockets_max is not None and len(self._slots) >= sockets_max:
+            streams = sockets_max * self._venue.sockets.streams_max
+            self._buffer.put(Rejected(symbol, channel, f"{self._venue.name} carries no more than {streams} streams"))
+            return
         if slot is None:
-            slot = _Slot(self._venue, self._around, self._names, self._backoff())
+            slot = _Slot(self._venue, self._around, self._names, self._backoff(), self._connects)
             self._slots.append(slot)
             self._start(self._run_slot(slot))
         slot.add(key, name)
@@ -199,16 +209,25 @@ class NativeSession:
             await asyncio.sleep(max(0.0, sent_s + _TIME_EVERY_S - time.monotonic()))
 
 
+def _is_streamed(channel: Channel, traits: VenueTraits) -> bool:
+    if channel == "ticker":
+        return traits.ticker
+    return channel == "trades" or channel.removeprefix("candles") in traits.timeframes
+
+
 class _Slot:
     """Up to `streams_max` subscriptions and the connection that carries them now."""
 
-    def __init__(self, venue: Venue, around: Surroundings, names: Iterator[str], backoff: Backoff) -> None:
+    def __init__(
+        self, venue: Venue, around: Surroundings, names: Iterator[str], backoff: Backoff, connects: RateBudget
+    ) -> None:
         self.wanted: dict[Key, str] = {}
         self.connection: Connection | None = None
         self._venue = venue
         self._around = around
         self._names = names
         self._backoff = backoff
+        self._connects = connects
         self._log = get_component_logger(f"fullon.exchange.{venue.name}.live")
 
     @property
@@ -234,6 +253,7 @@ class _Slot:
     async def run(self) -> None:
         """Keep a connection up while anything is wanted."""
         while self.wanted:
+            await self._connects.acquire(urgency=Urgency.LIVE)
             connection = Connection(next(self._names), self._venue.wire(), self.wanted, self._around)
             reason = "the session was closed"
             try:

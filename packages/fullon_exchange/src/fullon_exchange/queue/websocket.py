@@ -54,7 +54,7 @@ class WebsocketHandler:
     def has(self) -> dict[str, bool]:
         """What the handler can do."""
         candles = bool(self.exchange.traits.timeframes)
-        return {"ws": True, "watchOHLCV": candles, "watchTrades": True, "watchTicker": True}
+        return {"ws": True, "watchOHLCV": candles, "watchTrades": True, "watchTicker": self.exchange.traits.ticker}
 
     async def connect(self) -> None:
         """Start the session; harmless when it runs. Sockets open with the first subscription."""
@@ -102,8 +102,11 @@ class WebsocketHandler:
         """Call back with dicts of `symbol`, `timestamp` (ms), `last`, `bid`, `ask`, `volume` (base units, 24 h).
 
         Raises:
+            NotSupported: the venue does not stream tickers.
             UnknownSymbol: not listed.
         """
+        if not self.exchange.traits.ticker:
+            raise NotSupported("tickers are not streamed", exchange=self.exchange.name, symbol=symbol)
         return await self._subscribe("ticker", symbol, callback)
 
     async def unsubscribe(self, subscription_id: str) -> bool:

@@ -1,0 +1,1 @@
+"""Hyperliquid, perpetuals and spot: pure mappers, the WebSocket protocol, REST history."""
