@@ -35,8 +35,8 @@ SPEED = 60.0
 LISTED_US = START_US - 30 * HOUR_US - 17_500_000
 
 SYMBOLS = {
-    "kraken": [("BTC/USD", 60_000, None), ("DOGE/USD", 900, None), ("SOL/USD", 20_000, LISTED_US)],
-    "binance": [("BTC/USDT", 60_000, None), ("DOGE/USDT", 900, None), ("SOL/USDT", 20_000, LISTED_US)],
+    "kraken": [("BTC/USD", 200_000, None), ("DOGE/USD", 900, None), ("SOL/USD", 20_000, LISTED_US)],
+    "binance": [("BTC/USDT", 200_000, None), ("DOGE/USDT", 900, None), ("SOL/USDT", 20_000, LISTED_US)],
 }
 VENUES = sorted(SYMBOLS)
 
