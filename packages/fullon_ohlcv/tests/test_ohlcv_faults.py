@@ -192,6 +192,15 @@ async def test_one_call_waits_for_a_connection_when_all_are_in_use(database: str
             tasks.create_task(store.series("kraken", f"S{number}", "trades"))
 
 
+async def test_a_pool_that_stays_exhausted_says_so(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fullon_ohlcv.store.ACQUIRE_TIMEOUT_S", 0.05)
+    async with TimeseriesStore.open(pool_max=1) as store:
+        async with store.connection("hold the only one"):
+            with pytest.raises(StorageUnavailable, match="none of 1 connections became free"):
+                await store.series("kraken", "BTC/USD", "trades")
+        assert await store.series("kraken", "BTC/USD", "trades")
+
+
 async def test_the_same_series_asked_by_many_at_once_is_one(store: TimeseriesStore) -> None:
     async with asyncio.TaskGroup() as tasks:
         asked = [tasks.create_task(store.series("kraken", "NEW/USD", "trades")) for _ in range(20)]

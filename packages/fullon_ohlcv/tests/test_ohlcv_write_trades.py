@@ -149,6 +149,13 @@ async def test_a_trade_id_within_a_second_is_the_same_trade(market: Market) -> N
     assert (await market.write([trade(75, 1.0, 1.0, "T1")])).inserted == 1
 
 
+async def test_a_venue_that_uses_an_id_again_later_means_another_trade(market: Market) -> None:
+    rows = [trade(1, 1.0, 1.0, "T1"), trade(50, 2.0, 1.0, "T1"), trade(1, 1.0, 1.0, "T1"), trade(50.5, 2.0, 1.0, "T1")]
+    assert await market.write(rows) == WriteResult(inserted=2, unchanged=2)
+    assert await market.write(rows) == WriteResult(unchanged=4)
+    assert await market.stored_trades() == rows[:2]
+
+
 async def test_the_same_id_on_another_symbol_or_exchange_is_another_trade(store: TimeseriesStore) -> None:
     all_series = [await store.series(*key, "trades") for key in (("a", "X"), ("a", "Y"), ("b", "X"))]
     result = await store.write_trades([TradeWrite(series, [trade(1, trade_id="1")]) for series in all_series])

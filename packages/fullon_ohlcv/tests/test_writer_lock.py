@@ -29,7 +29,7 @@ async def _connect(database: str) -> "asyncpg.Connection[asyncpg.Record]":
         host=os.environ["DB_HOST"],
         port=int(os.environ["DB_PORT"]),
         user=os.environ["DB_USER"],
-        password=os.environ["DB_PASSWORD"] or None,
+        password=os.environ.get("DB_PASSWORD") or None,
         database=database,
     )
 

@@ -118,7 +118,10 @@ class TradeBatch(Batch):
     spans: dict[int, Interval] = field(default_factory=dict)
     candles: dict[int, int] = field(default_factory=dict)
     """Trade series → the candle series that is derived from it."""
-    _seen: dict[int, dict[object, int]] = field(default_factory=dict)
+    _ids: dict[int, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    """Series → trade id → when."""
+    _equal: dict[int, dict[tuple[int, str], int]] = field(default_factory=dict)
+    """Series → instant and content → how many, where the venue gives no ids."""
 
     @classmethod
     def of(cls, writes: Iterable[TradeWrite], now_us: int) -> "TradeBatch":
@@ -142,7 +145,8 @@ class TradeBatch(Batch):
         series_id = series.series_id
         rows = self.rows.setdefault(series_id, [])
         minutes = self.minutes.setdefault(series_id, set())
-        seen = self._seen.setdefault(series_id, {})
+        ids = self._ids.setdefault(series_id, {})
+        equal = self._equal.setdefault(series_id, {})
         suspect: list[Interval] = []
         check = TradeCheck(now_us)
         for row in write.rows:
@@ -155,14 +159,14 @@ class TradeBatch(Batch):
             timestamp_us, price, volume, side, order_type, trade_id = row
             occurrence = 0
             if trade_id:
-                kept_us = seen.get(trade_id)
-                if kept_us is not None and abs(timestamp_us - kept_us) <= SAME_TRADE_US:
+                kept_us = ids.get(trade_id, ())
+                if any(abs(timestamp_us - at_us) <= SAME_TRADE_US for at_us in kept_us):
                     self.repeated += 1
                     continue
-                seen[trade_id] = timestamp_us
+                ids[trade_id] = (*kept_us, timestamp_us)
             else:
                 trade_id = content_identity(price, volume, side, order_type)
-                occurrence = seen[timestamp_us, trade_id] = seen.get((timestamp_us, trade_id), 0) + 1
+                occurrence = equal[timestamp_us, trade_id] = equal.get((timestamp_us, trade_id), 0) + 1
             rows.append(trade_bytes(series_id, (timestamp_us, price, volume, side, order_type, trade_id), occurrence))
             minutes.add(timestamp_us - timestamp_us % MINUTE_US)
             first_us, last_us = self.spans.get(series_id, (timestamp_us, timestamp_us))

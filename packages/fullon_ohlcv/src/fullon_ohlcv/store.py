@@ -14,6 +14,7 @@ from fullon_ohlcv.connection import (
     create_pool,
     translated,
 )
+from fullon_ohlcv.errors import StorageUnavailable
 from fullon_ohlcv.intervals import checked
 from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries
 from fullon_ohlcv.records import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 NAME_BYTES_MAX = 500
 CLOSE_TIMEOUT_S = 5.0
+ACQUIRE_TIMEOUT_S = 30.0
 
 
 def system_now_us() -> int:
@@ -105,8 +107,17 @@ class TimeseriesStore:
     async def connection(self, action: str) -> "AsyncIterator[PoolConnectionProxy[Record]]":
         """Lend a connection; what goes wrong with it is said as `cannot <action>: …`."""
         with translated(self.target, action):
-            async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            try:
+                connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            except TimeoutError as error:
+                raise StorageUnavailable(
+                    f"cannot {action}: {self.target}: none of {self._pool.get_max_size()} connections "
+                    f"became free within {ACQUIRE_TIMEOUT_S:g} s"
+                ) from error
+            try:
                 yield connection
+            finally:
+                await self._pool.release(connection)
 
     async def series(self, exchange: str, symbol: str, channel: str) -> Series:
         """Return the series, created where it is new. Channels: `trades`, `candles1m`, `candles1h` …

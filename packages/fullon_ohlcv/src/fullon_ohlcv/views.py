@@ -32,10 +32,11 @@ async def create_relations(connection: "AnyConnection", trades: Series, candles:
     """Create or refresh the symbol's four views; return the name they begin with. The caller commits."""
     key = (trades.exchange, trades.symbol)
     schema = schema_name(trades.exchange)
+    held = await _held(connection, key)
+    if held is not None and held[1] == main and await _exist(connection, schema, held[0]):
+        return f"{schema}.{held[0]}"
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-    base, known_main = await _claim(connection, key, schema, main)
-    if known_main == main and await _exist(connection, schema, base):
-        return f"{schema}.{base}"
+    base = await _claim(connection, key, schema, main)
     await connection.execute("UPDATE relation_names SET main = $3 WHERE exchange = $1 AND symbol = $2", *key, main)
     bodies = statements("views.sql")
     main_body = {"view": "view", "candles": "candles", "trades": "from_trades"}[main]
@@ -53,13 +54,19 @@ async def create_relations(connection: "AnyConnection", trades: Series, candles:
     return f"{schema}.{base}"
 
 
-async def _claim(connection: "AnyConnection", key: tuple[str, str], schema: str, main: Main) -> tuple[str, str | None]:
-    """Return the symbol's base name, and what `main` was when its views were made (None: not yet)."""
-    held = await connection.fetchrow(
+async def _held(connection: "AnyConnection", key: tuple[str, str]) -> tuple[str, str] | None:
+    """Return the symbol's base name and its `main`; None where it has none yet."""
+    row = await connection.fetchrow(
         "SELECT base_name, main FROM relation_names WHERE exchange = $1 AND symbol = $2", *key
     )
+    return None if row is None else (row["base_name"], row["main"])
+
+
+async def _claim(connection: "AnyConnection", key: tuple[str, str], schema: str, main: Main) -> str:
+    """Return the symbol's base name, taking the first that is free where it has none yet."""
+    held = await _held(connection, key)
     if held is not None:
-        return held["base_name"], held["main"]
+        return held[0]
     for base in base_names(*key):
         status = await connection.execute(
             "INSERT INTO relation_names (exchange, symbol, schema_name, base_name, main)"
@@ -70,15 +77,15 @@ async def _claim(connection: "AnyConnection", key: tuple[str, str], schema: str,
             main,
         )
         if status.endswith(" 1"):
-            return base, None
+            return base
     raise StorageError(f"no free relation name for {key[1]!r} of {key[0]!r}; {schema}.{base} is another symbol's")
 
 
 async def _exist(connection: "AnyConnection", schema: str, base: str) -> bool:
     found = await connection.fetchval(
-        "SELECT count(*) FROM pg_views WHERE schemaname = $1"
-        " AND viewname IN ($2 || '_trades', $2 || '_candles1m', $2 || '_candles1m_view', $2 || '_ohlcv')",
+        "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        " WHERE nspname = $1 AND relname = ANY($2::name[]) AND relkind = 'v'",
         schema,
-        base,
+        [base + suffix for suffix in SUFFIXES],
     )
-    return bool(found == 4)
+    return bool(found == len(SUFFIXES))
