@@ -197,7 +197,7 @@ class OhlcvServiceDaemon:
             for collector in historic:
                 collector.wake(exchange)
 
-        live_trades = LiveTradeCollector(runtime=runtime)
+        live_trades = LiveTradeCollector(runtime=runtime, on_gap=wake_history)
         live_candles = LiveOHLCVCollector(runtime=runtime, on_gap=wake_history)
         batcher = GlobalTradeBatcher(runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs)
         collectors: list[Any] = []

@@ -180,9 +180,9 @@ class HistoricCollector(ABC):
                 ]
                 for series in due[: CONCURRENT_SERIES_MAX - len(running)]:
                     running[series] = group.create_task(self._fill_and_report(exchange, series, gaps[series], wake))
-                await self._wait(wake, gaps.keys() - running.keys(), now_s)
+                await self._wait(name, wake, gaps.keys() - running.keys(), now_s)
 
-    async def _wait(self, wake: asyncio.Event, resting: Iterable[Series], now_s: float) -> None:
+    async def _wait(self, name: str, wake: asyncio.Event, resting: Iterable[Series], now_s: float) -> None:
         """Wait for a wake, the interval, a minute that live leaves to history, or a series that may be tried again."""
         clock = self._rt.clock
         interval_s = self._rt.config.collection_interval / clock.speed
@@ -190,6 +190,11 @@ class HistoricCollector(ABC):
             if (left_s := self._attempt(series).not_before_s - now_s) > 0:
                 interval_s = min(interval_s, left_s)
         now_us = clock.now_us()
+        wanted = self._wanted.get(name, ())
+        if self._rt.config.enable_streaming and len(self._rt.claims.of(name, self.channel)) < len(wanted):
+            # Something that should be streamed is not: poll it, a minute at a time.
+            left_s = (MINUTE_US - now_us % MINUTE_US) / 1e6 + SETTLE_S
+            interval_s = min(interval_s, left_s / clock.speed)
         if (begins_us := self._rt.claims.next_beginning_us(self.channel, now_us)) is not None:
             left_s = (begins_us - now_us) / 1e6 + SETTLE_S
             interval_s = min(interval_s, left_s / clock.speed)

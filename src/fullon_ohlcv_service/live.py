@@ -13,6 +13,7 @@ from fullon_log import get_component_logger
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.stale import StaleStreamGuard
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
 
@@ -38,9 +39,17 @@ class LiveCollector(ABC):
     record_type: ClassVar[str]
     """`params["type"]` of the status records of a run by hand."""
 
-    def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        symbols: Collection[Symbol] | None = None,
+        *,
+        runtime: Runtime | None = None,
+        on_gap: Callable[[str], None] = lambda exchange: None,
+    ) -> None:
+        """Build one; `on_gap(exchange)` is called when minutes have been left to history."""
         self._symbols = symbols
         self._runtime = runtime
+        self._on_gap = on_gap
         self._wanted: dict[str, set[WantedSymbol]] = {}
         self._added: set[WantedSymbol] = set()
         self._changed: dict[str, asyncio.Event] = {}
@@ -166,8 +175,11 @@ class LiveCollector(ABC):
             async with exchange.live() as session, asyncio.TaskGroup() as group:
                 group.create_task(sink.run())
                 group.create_task(self._follow_wanted(exchange.name, session, listings, changed))
+                guard = StaleStreamGuard(self._rt, exchange, session, self.channel, self._on_gap)
+                group.create_task(guard.run())
                 async for events in session.events():
                     sink.feed(events)
+                    guard.feed(events)
                     self._say_rejected(name, events)
         finally:
             self._subscribed[name] = set()

@@ -87,13 +87,21 @@ class Claims:
     """
 
     _from_us: dict[Series, int] = field(default_factory=dict)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set(self, series: Series, from_us: int | None) -> None:
         """Promise `series` from `from_us` on; None takes the promise back."""
         if from_us is None:
             self._from_us.pop(series, None)
+            self._released.set()
+            self._released = asyncio.Event()
         else:
             self._from_us[series] = from_us
+
+    async def released(self, series: Series) -> None:
+        """Return once there is no promise for `series`."""
+        while series in self._from_us:
+            await self._released.wait()
 
     def of(self, exchange: str, channel: str) -> list[Series]:
         """Return the series of a venue's channel that have a promise."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import ClassVar
 
 from fullon_exchange.interface import Exchange
@@ -13,7 +13,6 @@ from fullon_ohlcv.records import CandleWrite
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch, CandleBuilder
 from fullon_ohlcv_service.runtime import Runtime
-from fullon_orm.models import Symbol
 
 CLOSING_GRACE_S = 3.0
 """How long after a minute's end its closed candle may arrive before the minute is decided without it."""
@@ -142,17 +141,6 @@ class LiveOHLCVCollector(LiveCollector):
     channel: ClassVar[Channel] = "candles1m"
     log_name = "fullon.ohlcv.live"
     record_type = "live_ohlcv"
-
-    def __init__(
-        self,
-        symbols: Collection[Symbol] | None = None,
-        *,
-        runtime: Runtime | None = None,
-        on_gap: Callable[[str], None] = lambda exchange: None,
-    ) -> None:
-        """Build one; `on_gap(exchange)` is called when minutes have been left to history."""
-        super().__init__(symbols, runtime=runtime)
-        self._on_gap = on_gap
 
     def serves(self, exchange: Exchange) -> bool:
         """Serve venues whose own candles are stored."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar
 
@@ -143,8 +143,15 @@ class LiveTradeCollector(LiveCollector):
     log_name = "fullon.trade.live"
     record_type = "live_trade"
 
-    def __init__(self, symbols: Collection[Symbol] | None = None, *, runtime: Runtime | None = None) -> None:
-        super().__init__(symbols, runtime=runtime)
+    def __init__(
+        self,
+        symbols: Collection[Symbol] | None = None,
+        *,
+        runtime: Runtime | None = None,
+        on_gap: Callable[[str], None] = lambda exchange: None,
+    ) -> None:
+        """Build one; `on_gap(exchange)` is called when minutes have been left to history."""
+        super().__init__(symbols, runtime=runtime, on_gap=on_gap)
         self._sinks: dict[str, TradeSink] = {}
         self._batcher: GlobalTradeBatcher | None = None
 

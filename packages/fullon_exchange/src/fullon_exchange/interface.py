@@ -58,6 +58,9 @@ class LiveSession(Protocol):
     async def unsubscribe(self, channel: Channel, symbols: Collection[str]) -> None:
         """Stop wanting these symbols; `Unsubscribed` follows once the venue no longer sends them."""
 
+    def reconnect(self, connection: str, reason: str) -> bool:
+        """Give up a connection that the caller no longer trusts; False where it is gone already."""
+
     def events(self) -> AsyncIterator[list[Event]]:
         """Yield everything that has arrived, in order, in batches of at least one, until the session is closed."""
 

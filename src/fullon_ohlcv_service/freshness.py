@@ -1,0 +1,134 @@
+"""Whether a symbol's stream is fresh: data arrives as often as it used to, and not ever later (pure: no I/O).
+
+A live socket proves little: one subscription of many may have been dropped, or data may come minutes late. So each
+symbol has a limit of silence that follows its own pace, and a limit of lag. What is overdue is looked at over REST before
+anything is done about it: a quiet market is not a sick one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fullon_exchange.clock import MINUTE_US
+from fullon_exchange.records import Candles, Disconnected, Event, Subscribed, Trades, Unsubscribed
+
+SILENCE_MIN_US = 15_000_000
+SILENCE_MAX_US = 900_000_000
+SILENCE_FIRST_US = 60_000_000
+"""How long a new subscription may stay silent before it is looked at."""
+SILENCE_PACES = 20
+"""Silence of this many times the usual pause between two messages is too long."""
+LAG_MAX_US = 30_000_000
+SMOOTHING = 0.05
+
+
+@dataclass(slots=True)
+class _Pace:
+    connection: str
+    since_us: int
+    """When it was last heard of, or subscribed; the exchange's clock, as all times here."""
+    last_event_us: int
+    """The newest exchange time it has told."""
+    pause_us: float | None = None
+    """The usual pause between two messages, smoothed."""
+    lag_us: int = 0
+    patience: int = 1
+    """Doubles with every look that found the market really silent."""
+    step: int = 0
+    """How far up the ladder it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """One symbol to look at."""
+
+    symbol: str
+    connection: str
+    last_event_us: int
+    reason: str
+    lagging: bool
+
+
+class Freshness:
+    """The paces of one venue's channel. Data resets a symbol; nothing else does."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, _Pace] = {}
+
+    def feed(self, events: Iterable[Event], now_us: int) -> None:
+        """Take what has arrived at `now_us`."""
+        for event in events:
+            match event:
+                case Trades():
+                    newest = {record.symbol: record.timestamp_us for record in event.records}
+                    self._hear(event.connection, newest, now_us)
+                case Candles():
+                    # A candle tells its minute, not its moment: it is late once its minute is long over.
+                    newest = {record.symbol: min(now_us, record.timestamp_us + MINUTE_US) for record in event.records}
+                    self._hear(event.connection, newest, now_us)
+                case Subscribed():
+                    old = self._paces.get(event.symbol)
+                    pace = _Pace(event.connection, now_us, now_us)
+                    if old is not None:
+                        pace.pause_us, pace.step = old.pause_us, old.step
+                    self._paces[event.symbol] = pace
+                case Unsubscribed():
+                    self._paces.pop(event.symbol, None)
+                case Disconnected():
+                    for symbol in [one for one, pace in self._paces.items() if pace.connection == event.connection]:
+                        # Nothing to be overdue of until the next acknowledgement; its pace and step are remembered.
+                        self._paces[symbol].since_us = now_us + SILENCE_MAX_US
+                case _:
+                    pass
+
+    def _hear(self, connection: str, newest_us: dict[str, int], now_us: int) -> None:
+        for symbol, event_us in newest_us.items():
+            pace = self._paces.get(symbol)
+            if pace is None or pace.connection != connection:
+                continue
+            pause_us = max(0, now_us - pace.since_us)
+            usual_us = pause_us if pace.pause_us is None else pace.pause_us
+            pace.pause_us = usual_us + SMOOTHING * (pause_us - usual_us)
+            pace.since_us = now_us
+            pace.last_event_us = max(pace.last_event_us, event_us)
+            pace.lag_us = max(0, now_us - event_us)
+            pace.patience = 1
+            if pace.lag_us <= LAG_MAX_US:
+                pace.step = 0
+
+    def overdue(self, now_us: int) -> list[Overdue]:
+        """Return the symbols that are silent for too long or too late."""
+        found = []
+        for symbol, pace in self._paces.items():
+            silent_us = now_us - pace.since_us
+            limit_us = silence_limit_us(pace.pause_us) * pace.patience
+            lagging = pace.lag_us > LAG_MAX_US
+            if lagging:
+                reason = f"data comes {pace.lag_us / 1e6:.0f} s late"
+            elif silent_us > limit_us:
+                reason = f"silent for {silent_us / 1e6:.0f} s, {limit_us / 1e6:.0f} s is its limit"
+            else:
+                continue
+            found.append(Overdue(symbol, pace.connection, pace.last_event_us, reason, lagging))
+        return found
+
+    def forgive(self, symbol: str) -> None:
+        """The market really is silent: be twice as patient until it speaks."""
+        if (pace := self._paces.get(symbol)) is not None:
+            pace.patience = min(pace.patience * 2, 64)
+
+    def escalate(self, symbol: str, now_us: int) -> int:
+        """Go a step up the ladder and return it, from 1; the symbol gets a new limit of silence to recover."""
+        pace = self._paces.get(symbol)
+        if pace is None:
+            return 0
+        pace.step += 1
+        pace.since_us = now_us
+        pace.lag_us = 0
+        return pace.step
+
+
+def silence_limit_us(pause_us: float | None) -> int:
+    """Return how long a symbol with this usual pause may be silent."""
+    if pause_us is None:
+        return SILENCE_FIRST_US
+    return round(min(SILENCE_MAX_US, max(SILENCE_MIN_US, SILENCE_PACES * pause_us)))
