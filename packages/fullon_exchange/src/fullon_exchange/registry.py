@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fullon_exchange.binance.rest import Binance
+from fullon_exchange.bitmex.rest import Bitmex
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import NotSupported, UnknownExchange
 from fullon_exchange.hyperliquid.rest import Hyperliquid
@@ -14,7 +15,12 @@ from fullon_exchange.kraken.rest import Kraken
 from fullon_exchange.native import NativeExchange
 from fullon_exchange.venue import Venue
 
-_NATIVE: dict[str, Callable[[], Venue]] = {"binance": Binance, "hyperliquid": Hyperliquid, "kraken": Kraken}
+_NATIVE: dict[str, Callable[[], Venue]] = {
+    "binance": Binance,
+    "bitmex": Bitmex,
+    "hyperliquid": Hyperliquid,
+    "kraken": Kraken,
+}
 
 NATIVE_EXCHANGES = tuple(sorted(_NATIVE))
 """Names of the exchanges that are spoken to without ccxt."""
