@@ -1,5 +1,6 @@
 """How often a client may ask; all times are the exchange's, so limits keep pace with an accelerated clock."""
 
+import math
 from dataclasses import dataclass
 
 from fullon_simulator.clock import MINUTE_US, SECOND_US
@@ -14,14 +15,27 @@ class TokenBucket:
         self._tokens = burst
         self._at_us = 0
 
-    def take(self, now_us: int) -> bool:
-        """Take one token; False, and nothing taken, where there is none."""
+    def take(self, now_us: int, tokens: float = 1) -> bool:
+        """Take one token, or so many; False, and nothing taken, where there are too few."""
         self._tokens = min(self._burst, self._tokens + (now_us - self._at_us) * self._per_us)
         self._at_us = now_us
-        if self._tokens < 1:
+        if self._tokens < tokens:
             return False
-        self._tokens -= 1
+        self._tokens -= tokens
         return True
+
+    def spend(self, tokens: float) -> None:
+        """Take tokens whether they are there or not, so that those to come make up for them."""
+        self._tokens -= tokens
+
+    @property
+    def left(self) -> int:
+        """Whole tokens that were left the last time one was asked for."""
+        return max(0, int(self._tokens))
+
+    def wait_s(self, tokens: float = 1) -> int:
+        """Return in how many whole seconds there will be so many tokens, at least one."""
+        return max(1, math.ceil((tokens - self._tokens) / (self._per_us * SECOND_US)))
 
 
 class MessageWindow:

@@ -6,8 +6,11 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from fullon_simulator.binance import Binance
+from fullon_simulator.bitmex import Bitmex
 from fullon_simulator.catalogue import default_symbols
 from fullon_simulator.clock import MarketClock
+from fullon_simulator.conventions import CONVENTIONS
+from fullon_simulator.hyperliquid import Hyperliquid
 from fullon_simulator.kraken import Kraken
 from fullon_simulator.sockets import Counters
 from fullon_simulator.spec import SymbolSpec
@@ -44,10 +47,10 @@ class Truth:
 
 
 class SimulatedMarket:
-    """Kraken and Binance on loopback ports, as an async context manager.
+    """Kraken, Binance, Hyperliquid and BitMEX on loopback ports, as an async context manager.
 
     `venues` says which markets each has. Without `clock` it is that of `FULLON_CLOCK`, read at construction.
-    `rate_limits=False` lets every request through; `mixed_frames=True` lets Kraken put trades of several
+    `rate_limits=False` lets every request through; `mixed_frames=True` lets Kraken and BitMEX put trades of several
     symbols into one message; `recent_listing_us` is when every fifth default market opens.
 
     Raises:
@@ -89,8 +92,12 @@ class SimulatedMarket:
                 self._venues[name] = Kraken(tapes, self.clock, limited=rate_limits, mixed_frames=mixed_frames)
             elif name == "binance":
                 self._venues[name] = Binance(tapes, self.clock, limited=rate_limits)
+            elif name == "hyperliquid":
+                self._venues[name] = Hyperliquid(tapes, self.clock, limited=rate_limits)
+            elif name == "bitmex":
+                self._venues[name] = Bitmex(tapes, self.clock, limited=rate_limits, mixed_frames=mixed_frames)
             else:
-                raise ValueError(f"venue is {name!r}; allowed are kraken, binance")
+                raise ValueError(f"venue is {name!r}; allowed are {', '.join(CONVENTIONS)}")
 
     async def __aenter__(self) -> Self:
         """Listen on every port and let time pass."""

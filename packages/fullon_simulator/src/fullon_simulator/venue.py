@@ -19,6 +19,7 @@ from fullon_simulator.tape import Tape
 _TICK_MIN_S = 0.01
 _TICK_MAX_S = 0.1
 _SHUTDOWN_S = 2.0
+_TOO_MANY_REQUESTS = 429
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,7 +28,7 @@ class Rest(Protocol):
     """A venue's REST interface."""
 
     def routes(self) -> Mapping[str, Handler]:
-        """Return the handlers by path."""
+        """Return the handlers by path; `POST /path` where it is not a GET."""
 
     def check(self, request: web.Request) -> web.Response | None:
         """Return a refusal where the client asks too often, else None."""
@@ -136,8 +137,9 @@ class Venue(ABC):
             PortUnavailable: the port is taken.
         """
         app = web.Application(middlewares=[self._pass])
-        for path, handler in self._rest.routes().items():
-            app.router.add_get(path, handler)
+        for route, handler in self._rest.routes().items():
+            method, _, path = route.rpartition(" ")
+            app.router.add_route(method or "GET", path, handler)
         for path in self._socket_paths:
             app.router.add_get(path, self._serve_socket)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
@@ -179,9 +181,10 @@ class Venue(ABC):
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await handler(request)
         refusal = self._rest.check(request)
-        if refusal is not None:
+        response = refusal or await handler(request)
+        if refusal is not None or response.status == _TOO_MANY_REQUESTS:
             self.counters.refused += 1
-        return await self.outlet.answer(request, refusal or await handler(request))
+        return await self.outlet.answer(request, response)
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         """Hold one client's socket until it is closed."""
