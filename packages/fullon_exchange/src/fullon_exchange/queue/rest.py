@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from fullon_exchange.clock import Clock
 from fullon_exchange.interface import Exchange
 from fullon_exchange.queue.priority import Priority
 from fullon_exchange.records import Page, Record
@@ -20,8 +21,9 @@ _DEFAULT_PRIORITY = Priority()
 class RestHandler:
     """REST of one account's venue; get it from `ExchangeQueue.get_rest_handler`."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, clock: Clock | None = None) -> None:
         self.exchange = exchange
+        self._clock = clock if clock is not None else Clock.from_env()
         self._connected = False
 
     async def connect(self) -> None:
@@ -60,7 +62,7 @@ class RestHandler:
             ValueError: `limit` below 1, or a timeframe that is none.
         """
         _check_limit(limit)
-        now_us = await self._now_us(priority)
+        now_us = self._clock.now_us()
         count = limit if limit is not None else _OHLCV_DEFAULT
         step_us = parse_timeframe(timeframe).step_us or 31 * 24 * HOUR_US
         start_us = since * 1000 if since is not None else now_us - (count + 2) * step_us
@@ -88,7 +90,7 @@ class RestHandler:
             ValueError: `limit` below 1.
         """
         _check_limit(limit)
-        now_us = await self._now_us(priority)
+        now_us = self._clock.now_us()
         start_us = round(since * 1_000_000) if since is not None else now_us - HOUR_US
         pages = self.exchange.fetch_trades(symbol, start_us, now_us, urgency=priority.urgency)
         records = await _collect(pages, limit if since is not None else None, priority.timeout)
@@ -121,10 +123,6 @@ class RestHandler:
     def get_supported_timeframes(self) -> list[str]:
         """Return the venue's timeframes, shortest first."""
         return list(self.exchange.traits.timeframes)
-
-    async def _now_us(self, priority: Priority) -> int:
-        async with asyncio.timeout(priority.timeout):
-            return await self.exchange.fetch_time()
 
 
 async def _collect(pages: AsyncIterator[Page[Record]], limit: int | None, timeout_s: float | None) -> list[Record]:
