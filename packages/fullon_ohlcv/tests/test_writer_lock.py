@@ -1,37 +1,10 @@
 """One writer per database."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
 
-import asyncpg
-import pytest
-
+from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.writer_lock import WriterLock
-
-
-@pytest.fixture
-async def database(servers: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    name = f"lock_{os.urandom(4).hex()}"
-    monkeypatch.setenv("DB_OHLCV_NAME", name)
-    async with TimeseriesStore.open():
-        pass
-    yield name
-    admin = await _connect("postgres")
-    await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    await admin.close()
-
-
-async def _connect(database: str) -> "asyncpg.Connection[asyncpg.Record]":
-    return await asyncpg.connect(
-        host=os.environ["DB_HOST"],
-        port=int(os.environ["DB_PORT"]),
-        user=os.environ["DB_USER"],
-        password=os.environ.get("DB_PASSWORD") or None,
-        database=database,
-    )
 
 
 async def test_one_of_two_holds_the_lock_and_the_other_is_told_who(database: str) -> None:
@@ -71,7 +44,7 @@ async def _take_patiently(lock: WriterLock) -> bool:
 
 
 async def _cut_connections(database: str) -> None:
-    admin = await _connect("postgres")
+    admin = await connect(Target.from_env().of("postgres"))
     await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
     async with asyncio.timeout(10):
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"

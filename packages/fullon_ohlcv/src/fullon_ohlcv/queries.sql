@@ -314,8 +314,9 @@ CROSS JOIN LATERAL (
 ) AS one
 
 -- name: channels
--- What is stored of a symbol: every channel, whether anything of it is covered, and when it begins.
+-- What is stored of a symbol: every channel, whether anything of it is covered, whether that is derived, when it begins.
 SELECT series.series_id, series.channel, NOT isempty(coverage.covered) AS has_ledger,
+       NOT isempty(coverage.covered) AND series.candles_id IS NOT NULL AS is_derived,
        us_of(lower(coverage.covered)) AS covered_from_us,
        us_of(CASE series.channel
            WHEN 'trades' THEN (SELECT min(timestamp) FROM trades WHERE trades.series_id = series.series_id)
@@ -329,13 +330,16 @@ SELECT timestamp, open, high, low, close, volume FROM candles
 WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
 
 -- name: candles_and_trades
--- Where no coverage of trades ($4) was ever recorded they are taken as they are, for minutes that no candle covers.
+-- The same rule as that of the view `_candles1m_view`, in views.sql.
 WITH folded AS (
     SELECT minute_at AS timestamp, open, high, low, close, volume
-    FROM coverage,
-         unnest(tstzmultirange(span_us($2, $3)) - minutes_inside(covered)) AS span,
+    FROM coverage AS of_trades,
+         coverage AS of_candles,
+         unnest(tstzmultirange(span_us($2, $3))
+                * CASE WHEN isempty(of_trades.covered) THEN '{(,)}' ELSE minutes_inside(of_trades.covered) END
+                - minutes_inside(of_candles.covered)) AS span,
          fold_minutes($4, lower(span), upper(span))
-    WHERE coverage.series_id = $1
+    WHERE of_trades.series_id = $4 AND of_candles.series_id = $1
 )
 SELECT * FROM folded
 UNION ALL
@@ -404,3 +408,13 @@ FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND objsubid = 1 AND pid <> pg_backend_pid()
   AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295
   AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+
+-- name: say_why
+SELECT set_config('fullon.why', $1, true)
+
+-- name: revisions
+SELECT series_id, us_of(revised_at) AS revised_at_us, why, us_of(timestamp) AS timestamp_us,
+       open, high, low, close, volume, trades, new_open, new_high, new_low, new_close, new_volume, new_trades
+FROM revisions
+WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+ORDER BY revision_id

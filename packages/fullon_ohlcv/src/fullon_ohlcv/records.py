@@ -91,6 +91,16 @@ class CoverageSummary(NamedTuple):
     last_timestamp_us: int | None
 
 
+class Revision(NamedTuple):
+    """A candle that was corrected (`after`) or withdrawn (`after` is None), when, and why."""
+
+    series_id: int
+    revised_at_us: int
+    why: str
+    before: CandleRow
+    after: CandleRow | None
+
+
 class State(StrEnum):
     """What the store knows of a minute, or of a stretch of time."""
 

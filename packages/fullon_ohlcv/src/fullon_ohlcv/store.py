@@ -24,6 +24,7 @@ from fullon_ohlcv.records import (
     CoverageSummary,
     Interval,
     MinuteState,
+    Revision,
     Series,
     TradeRow,
     TradeWrite,
@@ -150,11 +151,11 @@ class TimeseriesStore:
             self._series[key] = Series(series_id, *key)
         return self._series[key]
 
-    async def write_candles(self, writes: Sequence[CandleWrite]) -> WriteResult:
+    async def write_candles(self, writes: Sequence[CandleWrite], *, why: str = "") -> WriteResult:
         """Store candles and their coverage, all writes in one transaction.
 
         Each row is checked on its own: a bad one is reported in `rejected` and its bucket is not covered. A stored
-        candle with other values is replaced.
+        candle with other values is replaced and kept as a revision, with `why` as the reason.
 
         Raises:
             ValueError: an interval, a reason or a channel that cannot be meant; nothing is stored.
@@ -164,9 +165,10 @@ class TimeseriesStore:
         if not batch.series:
             return WriteResult()
         async with self.connection("write candles") as connection, connection.transaction():
+            await _say_why(connection, why)
             return await store_candles(connection, batch)
 
-    async def write_trades(self, writes: Sequence[TradeWrite]) -> WriteResult:
+    async def write_trades(self, writes: Sequence[TradeWrite], *, why: str = "") -> WriteResult:
         """Store trades, the candles derived from them and the coverage of both, all writes in one transaction.
 
         Each row is checked on its own: a bad one is reported in `rejected` and its minute is not covered. A trade
@@ -180,6 +182,7 @@ class TimeseriesStore:
         if not batch.series:
             return WriteResult()
         async with self.connection("write trades") as connection, connection.transaction():
+            await _say_why(connection, why)
             return await store_trades(connection, batch)
 
     async def read_candles(self, series: Series, interval: Interval) -> list[CandleRow]:
@@ -193,6 +196,21 @@ class TimeseriesStore:
         async with self.connection("read trades") as connection:
             rows = await connection.fetch(statement("trades_between"), series.series_id, *interval)
         return [tuple(row) for row in rows]
+
+    async def read_revisions(self, series: Series, interval: Interval) -> list[Revision]:
+        """Return what candles of an interval were before they were corrected or withdrawn, oldest change first."""
+        async with self.connection("read revisions") as connection:
+            rows = await connection.fetch(statement("revisions"), series.series_id, *interval)
+        return [
+            Revision(
+                row[0],
+                row[1],
+                row[2],
+                (row[3], *tuple(row)[4:10]),
+                None if row[10] is None else (row[3], *tuple(row)[10:16]),
+            )
+            for row in rows
+        ]
 
     async def mark_unavailable(self, series: Series, interval: Interval, reason: str) -> None:
         """Record that the exchange does not serve this interval (any more). Covered wins: what is covered stays so.
@@ -210,7 +228,7 @@ class TimeseriesStore:
                     marked.append((candles_id, *minutes_around(start_us, end_us)))
                 await mark_spans(connection, marked, reason)
 
-    async def uncover(self, series: Series, interval: Interval) -> None:
+    async def uncover(self, series: Series, interval: Interval, *, why: str = "suspect") -> None:
         """Take back what is known of a suspect interval: it is a gap again, and rows stay as they are.
 
         Of trades: the candles derived in the minutes that the interval touches go with it, until the minutes are
@@ -218,6 +236,7 @@ class TimeseriesStore:
         """
         spans = checked([interval])
         async with self.connection("uncover an interval") as connection, connection.transaction():
+            await _say_why(connection, why)
             candles_id = await lock_with_derived(connection, series)
             for start_us, end_us in spans:
                 await uncover_span(connection, series.series_id, candles_id, start_us, end_us)
@@ -265,6 +284,12 @@ class TimeseriesStore:
         ):
             await create_relations(connection, trades, candles, relation)
         return True
+
+
+async def _say_why(connection: "PoolConnectionProxy[Record]", why: str) -> None:
+    """Name the reason of what this transaction corrects."""
+    if why:
+        await connection.execute(statement("say_why"), why)
 
 
 def _check_name(name: str, value: str) -> None:
