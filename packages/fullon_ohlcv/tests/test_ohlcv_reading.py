@@ -258,3 +258,26 @@ async def test_trades_with_a_ledger_speak_only_through_stored_candles(
     await store.write_trades([TradeWrite(trades, rows, [(start_us, start_us + 2 * MINUTE_US)], candles)])
     got = await repository.fetch_ohlcv(1, "minute", utc("2024-01-01"), utc("2024-01-02"))
     assert [row[4] for row in got] == [2.0, 4.0]
+
+
+async def test_proven_trades_that_nobody_derived_candles_from_are_folded_when_read(
+    store: TimeseriesStore, repository: TimeseriesRepository
+) -> None:
+    start_us = to_us(utc("2024-01-01"))
+    trades = await store.series("binance", "BTC/USDT", "trades")
+    rows = [(start_us + n * 30_000_000, 1.0 + n, 1.0, "buy", "", str(n)) for n in range(6)]
+    await store.write_trades([TradeWrite(trades, rows, [(start_us, start_us + 2 * MINUTE_US + 5)])])
+    assert await repository.init_symbol()
+    got = await repository.fetch_ohlcv(1, "minute", utc("2024-01-01"), utc("2024-01-02"))
+    assert [row[4] for row in got] == [2.0, 4.0]
+    async with store.connection("look") as connection:
+        viewed = await connection.fetch("SELECT close FROM binance.btc_usdt_ohlcv ORDER BY timestamp")
+    assert [row["close"] for row in viewed] == [2.0, 4.0]
+
+
+async def test_flat_rows_begin_with_the_first_candle_however_far_back_is_asked(
+    store: TimeseriesStore, repository: TimeseriesRepository
+) -> None:
+    await save(store, "candles1m", [(to_us(utc("2024-01-01")), 1.0, 1.0, 1.0, 1.0, 1.0, 1)])
+    got = await repository.fetch_ohlcv(1, "minute", utc("0001-01-02"), utc("2024-01-01T00:03"), fill="flat")
+    assert [row[0].minute for row in got] == [0, 1, 2]

@@ -186,4 +186,4 @@ def translated(target: Target, action: str) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

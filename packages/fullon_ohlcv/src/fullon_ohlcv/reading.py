@@ -42,25 +42,26 @@ class Source:
     first_us: int
     has_ledger: bool
     trades_id: int | None = None
-    """Of 1m candles: the trades that speak where no ledger does."""
+    """Of 1m candles: the trades that are not stored as candles yet."""
 
 
 async def read_sources(connection: "AnyConnection", exchange: str, symbol: str, wanted: Timeframe) -> list[Source]:
     """Return what buckets of `wanted` can be made of, finest first; [] for an unknown symbol."""
     channels = {row["channel"]: row for row in await connection.fetch(statement("channels"), exchange, symbol)}
     trades = channels.pop(TRADES, None)
-    if trades is not None and not trades["has_ledger"] and trades["first_row_us"] is not None:
-        trades_id, first_trade_us = trades["series_id"], trades["first_row_us"]
-    else:
-        trades_id = first_trade_us = None
+    if trades is not None and (trades["is_derived"] or trades["first_row_us"] is None):
+        trades = None
     sources = []
     for channel, row in channels.items():
         timeframe = timeframe_of_channel(channel)
-        speaks = trades_id if channel == CANDLES_1M else None
-        firsts = [row["covered_from_us"], row["first_row_us"], first_trade_us if speaks else None]
+        speaking = trades if channel == CANDLES_1M else None
+        firsts = [row["covered_from_us"], row["first_row_us"], speaking and speaking["first_row_us"]]
         first_us = min((first for first in firsts if first is not None), default=None)
-        if timeframe is not None and timeframe.divides(wanted) and first_us is not None:
-            sources.append(Source(row["series_id"], timeframe, first_us, row["has_ledger"], speaks))
+        if timeframe is None or first_us is None or not timeframe.divides(wanted):
+            continue
+        has_ledger = row["has_ledger"] or (speaking is not None and speaking["has_ledger"])
+        trades_id = None if speaking is None else speaking["series_id"]
+        sources.append(Source(row["series_id"], timeframe, first_us, has_ledger, trades_id))
     return sorted(sources, key=lambda source: _fineness(source.timeframe))
 
 
@@ -126,7 +127,9 @@ async def read_filled(connection: "AnyConnection", sources: Sequence[Source], wi
         return list(_flat_filled(rows, window, close, lambda _start_us, _end_us: True))
     covered: list[Interval] = []
     for source in sources:
-        ledger = await connection.fetch(statement("ledger"), [source.series_id], [known_from_us], [window.end_us])
+        asked = [source.series_id] if source.trades_id is None else [source.series_id, source.trades_id]
+        spans = [known_from_us] * len(asked), [window.end_us] * len(asked)
+        ledger = await connection.fetch(statement("ledger"), asked, *spans)
         covered += [(row["start_us"], row["end_us"]) for row in ledger if row["reason"] is None]
     stretches = Stretches(covered)
     if not stretches.contain(known_from_us, window.start_us):
@@ -137,17 +140,19 @@ async def read_filled(connection: "AnyConnection", sources: Sequence[Source], wi
 def _flat_filled(
     rows: Sequence[Row], window: Window, close: float | None, is_known: Callable[[int, int], bool]
 ) -> Iterator[Row]:
-    stored = {to_us(row[0]): row for row in rows}
     wanted, start_us, end_us = window
-    while start_us < end_us:
-        next_us = wanted.next(start_us)
-        row = stored.pop(start_us, None)
-        if row is not None:
-            close = row[4]
-            yield row
-        elif not is_known(start_us, min(next_us, end_us)):
-            close = None
-        elif close is not None:
-            yield from_us(start_us), close, close, close, close, 0.0
-        start_us = next_us
-    yield from stored.values()
+
+    def flat(at_us: int, stop_us: int) -> Iterator[Row]:
+        while close is not None and at_us < stop_us:
+            next_us = wanted.next(at_us)
+            if not is_known(at_us, min(next_us, end_us)):
+                return
+            yield from_us(at_us), close, close, close, close, 0.0
+            at_us = next_us
+
+    for row in rows:
+        row_us = to_us(row[0])
+        yield from flat(start_us, row_us)
+        yield row
+        close, start_us = row[4], wanted.next(row_us)
+    yield from flat(start_us, end_us)

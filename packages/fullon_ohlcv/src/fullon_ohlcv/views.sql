@@ -11,15 +11,17 @@ FROM public.candles
 WHERE series_id = {candles_id}
 
 -- name: view
--- Minutes that the ledger of trades proves are stored as candles already. Where no coverage of trades was ever recorded
--- (the library used without the service), trades are taken as they are for every minute that no candle covers.
+-- Minutes that trades prove are stored as candles already, where candles are derived from them; elsewhere they are folded
+-- here. Where no coverage of trades was ever recorded (the library used without the service) they are taken as they are.
+-- A candle that is covered itself needs no fold.
 WITH folded AS (
     SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades
     FROM public.coverage AS of_trades,
          public.coverage AS of_candles,
-         unnest('{{(,)}}'::tstzmultirange - public.minutes_inside(of_candles.covered)) AS span,
+         unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE public.minutes_inside(of_trades.covered) END
+                - public.minutes_inside(of_candles.covered)) AS span,
          public.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
-    WHERE of_trades.series_id = {trades_id} AND of_candles.series_id = {candles_id} AND isempty(of_trades.covered)
+    WHERE of_trades.series_id = {trades_id} AND of_candles.series_id = {candles_id}
 )
 SELECT * FROM folded
 UNION ALL
