@@ -1,6 +1,7 @@
 """Plausible markets of each venue: famous coins, then made-up ones, a mix of busy, quiet and dead."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count, islice
 
@@ -29,7 +30,16 @@ _FAMOUS: tuple[tuple[str, float, Kind], ...] = (
     ("CRV", 0.62, "normal"),
     ("KNC", 0.34, "dead"),
 )
-_QUOTES = {"kraken": ("USD", "EUR"), "binance": ("USDT", "USDC")}
+_SPOT = {"kraken": ("USD", "EUR"), "binance": ("USDT", "USDC")}
+"""First and second quote of the venues that have spot markets."""
+_CONTRACTS = ("hyperliquid", "bitmex")
+_SPOT_IN_USDC: tuple[tuple[str, float, Kind], ...] = (
+    ("PURR", 0.2, "quiet"),
+    ("BTC", 100_000.0, "quiet"),
+    ("HYPE", 38.0, "normal"),
+)
+_LOT = 1_000
+_INVERSE_LOT = 100
 _COIN_KINDS: tuple[Kind, ...] = ("normal", "quiet", "normal", "quiet", "quiet", "dead")
 _BUSIEST = 2.0
 """How much busier the first market of a venue is than other busy ones."""
@@ -46,8 +56,8 @@ def default_symbols(
     Raises:
         ValueError: the venue is unknown or the number negative.
     """
-    if venue not in _QUOTES:
-        raise ValueError(f"venue is {venue!r}; allowed are {', '.join(_QUOTES)}")
+    if venue not in (*_SPOT, *_CONTRACTS):
+        raise ValueError(f"venue is {venue!r}; allowed are {', '.join((*_SPOT, *_CONTRACTS))}")
     if number < 0:
         raise ValueError(f"number of markets is {number}; allowed is 0 or more")
     specs = list(islice(_markets(venue), number))
@@ -59,19 +69,86 @@ def default_symbols(
 
 
 def _markets(venue: str) -> Iterator[SymbolSpec]:
-    main, second = _QUOTES[venue]
-    for base, price, kind in _FAMOUS:
-        spec = SymbolSpec(f"{base}/{main}", price=price, kind=kind, listed_at_us=_listed(len(base) * 131 % 900))
-        yield replace(spec, trades_per_day=spec.rate * _BUSIEST) if base == "BTC" else spec
+    if venue == "hyperliquid":
+        yield from _hyperliquid()
+    elif venue == "bitmex":
+        yield from _bitmex()
+    else:
+        yield from _spot(*_SPOT[venue])
+
+
+def _spot(main: str, second: str) -> Iterator[SymbolSpec]:
+    yield from _famous(lambda base: f"{base}/{main}")
     for base, price, _ in _FAMOUS[:5]:
         yield SymbolSpec(f"{base}/{second}", price=price * 0.97, kind="quiet", listed_at_us=_listed(1_400))
+    yield from _made_up(main)
+
+
+def _hyperliquid() -> Iterator[SymbolSpec]:
+    """Yield perpetuals, with a few spot markets in fourth place: prices of five digits, sizes of a few dollars."""
+    perpetuals = _famous(lambda base: f"{base}/USDC:USDC")
+    spot = [
+        SymbolSpec(f"{base}/USDC", price=price, kind=kind, listed_at_us=_listed(3_400))
+        for base, price, kind in _SPOT_IN_USDC
+    ]
+    for spec in (*islice(perpetuals, 3), *spot, *perpetuals):
+        yield _five_digits(spec)
+    yield from map(_five_digits, _made_up("USDC:USDC"))
+
+
+def _five_digits(spec: SymbolSpec) -> SymbolSpec:
+    sizes = min(5, max(0, _magnitude(spec.price)))
+    return replace(spec, price_decimals=min(6 - sizes, max(0, 4 - _magnitude(spec.price))), volume_decimals=sizes)
+
+
+def _bitmex() -> Iterator[SymbolSpec]:
+    """Yield the inverse XBTUSD, then linear perpetuals."""
+    bitcoin, price, kind = _FAMOUS[0]
+    inverse = SymbolSpec(f"{bitcoin}/USD:{bitcoin}", price=price, kind=kind, listed_at_us=_listed(267))
+    yield replace(
+        inverse,
+        trades_per_day=inverse.rate * _BUSIEST,
+        price_decimals=1,
+        price_step=5,
+        volume_decimals=0,
+        volume_step=_INVERSE_LOT,
+    )
+    for spec in _famous(lambda base: f"{base}/USDT:USDT"):
+        yield _in_lots(spec)
+    yield from map(_in_lots, _made_up("USDT:USDT"))
+
+
+def _in_lots(spec: SymbolSpec) -> SymbolSpec:
+    """Make a lot of a thousand contracts worth some ten to a hundred dollars."""
+    magnitude = _magnitude(spec.price)
+    return replace(
+        spec,
+        price_decimals=1 if magnitude > 3 else max(0, 4 - magnitude),
+        price_step=5 if magnitude > 2 else 1,
+        volume_decimals=max(0, magnitude + 1),
+        volume_step=_LOT,
+    )
+
+
+def _famous(symbol: Callable[[str], str]) -> Iterator[SymbolSpec]:
+    for base, price, kind in _FAMOUS:
+        spec = SymbolSpec(symbol(base), price=price, kind=kind, listed_at_us=_listed(len(base) * 131 % 900))
+        yield replace(spec, trades_per_day=spec.rate * _BUSIEST) if base == "BTC" else spec
+
+
+def _made_up(quote: str) -> Iterator[SymbolSpec]:
     for number in count(1):
         yield SymbolSpec(
-            f"SIM{number}/{main}",
+            f"SIM{number}/{quote}",
             price=round(0.003 * 7.3 ** (number * 5 % 7), 4),
             kind=_COIN_KINDS[number % len(_COIN_KINDS)],
             listed_at_us=_listed(1_000 + number * 37 % 2_000),
         )
+
+
+def _magnitude(price: float) -> int:
+    """Return 5 of 100,000, 0 of 1 and -1 of 0.18."""
+    return math.floor(math.log10(price))
 
 
 def _listed(days: int) -> int:

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--venue", action="append", default=[], type=_counted, metavar="NAME:N",
-        help="serve NAME (kraken, binance) with its first N markets",
+        help="serve NAME (kraken, binance, hyperliquid, bitmex) with its first N markets",
     )  # fmt: skip
     serve.add_argument(
         "--replay", action="append", default=[], type=_recording, metavar="NAME:SYMBOL=FILE",
