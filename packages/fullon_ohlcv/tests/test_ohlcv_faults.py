@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -136,35 +137,40 @@ async def test_backends_killed_during_writes_cost_only_a_retry(store: Timeseries
     candles = await store.series("kraken", "BTC/USD", "candles1m")
     trades = await store.series("kraken", "BTC/USD", "trades")
     killer = await connect(Target.from_env())
+    numbers = itertools.count()
+    done = asyncio.Event()
     failures = 0
 
     async def kill() -> None:
-        for _ in range(15):
-            await asyncio.sleep(0.05)
+        for _ in range(12):
+            await asyncio.sleep(0.06)
             await killer.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+        done.set()
 
-    async def write(number: int) -> None:
+    async def write() -> None:
         nonlocal failures
-        while True:
-            try:
-                await store.write_trades([trades_of(trades, candles, number * 10, 10)])
-            except StorageUnavailable:
-                failures += 1
-                await asyncio.sleep(0.01)
-            else:
-                return
+        while not done.is_set():
+            number = next(numbers)
+            while True:
+                try:
+                    await store.write_trades([trades_of(trades, candles, number * 10, 10)])
+                    break
+                except StorageUnavailable:
+                    failures += 1
+                    await asyncio.sleep(0.01)
 
     async with asyncio.timeout(30):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(kill())
-            for number in range(40):
-                tasks.create_task(write(number))
+            for _ in range(8):
+                tasks.create_task(write())
         await killer.close()
-        assert await traded_minutes(store, candles, 400) == set(range(400))
-        assert await traded_minutes(store, trades, 400) == set(range(400))
+        count = next(numbers) * 10
+        assert await traded_minutes(store, candles, count) == set(range(count))
+        assert await traded_minutes(store, trades, count) == set(range(count))
     assert failures > 0
 
 
