@@ -77,10 +77,12 @@ class Server:
         self.close_at_once = False
         self.time_offset_us = 0
         self.pings = 0
+        self.pongs: list[bytes] = []
+        self.close_timeout_s = 10 * MS
         self.subscribed: Counter[str] = Counter()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, timeout=10 * MS)
+        socket = web.WebSocketResponse(autoping=False, compress=False, timeout=self.close_timeout_s)
         await socket.prepare(request)
         self.opened += 1
         if self.close_at_once:
@@ -91,6 +93,8 @@ class Server:
             async for message in socket:
                 if message.type is WSMsgType.PING and self.answer_pings and not self.mute:
                     await socket.pong(message.data)
+                elif message.type is WSMsgType.PONG:
+                    self.pongs.append(bytes(message.data))
                 elif message.type is WSMsgType.TEXT and not self.mute:
                     await self._answer(socket, json.loads(message.data))
         finally:
@@ -310,6 +314,34 @@ async def test_a_closed_socket_is_an_event_in_order_and_everything_is_subscribed
         assert first == {lost.connection}
         assert first.isdisjoint(second)
         assert len(records(events[:place])) == 1
+
+
+async def test_the_venues_close_is_answered_so_that_nobody_waits_for_it(serve: Serve) -> None:
+    server = Server()
+    server.close_timeout_s = 30.0
+    async with live(await serve(server)) as reader:
+        await reader.session.subscribe("trades", ["BTC/USD"])
+        await reader.until_count(Subscribed)
+        async with asyncio.timeout(2):
+            await server.close()
+        await reader.until_count(Subscribed, 2)
+
+
+async def test_the_venues_pings_are_answered_and_hold_up_no_data(serve: Serve) -> None:
+    server = Server()
+    server.answer_pings = False
+    async with live(await serve(server), silence_max_s=60.0) as reader:
+        await reader.session.subscribe("trades", ["BTC/USD"])
+        await reader.until_count(Subscribed)
+        (socket,) = server.sockets
+        text = json.dumps({"channel": "trade", "type": "update", "data": [kraken_trade("BTC/USD", 1)]}).encode()
+        size = b"\x7e" + len(text).to_bytes(2)
+        assert socket._writer is not None
+        socket._writer.transport.write(b"\x81" + size + text + b"\x89\x02hi")
+        await reader.until_trades(1)
+        async with asyncio.timeout(2):
+            while b"hi" not in server.pongs:
+                await asyncio.sleep(MS)
 
 
 async def test_a_reset_connection_is_noticed(serve: Serve) -> None:

@@ -79,6 +79,7 @@ class Connection(WSListener):
                     lambda: self,
                     self._around.url,
                     websocket_handshake_timeout=limits.connect_timeout_s,
+                    enable_auto_pong=False,
                     max_frame_size=_FRAME_MAX,
                     logger_name=self._around.exchange,
                 )
@@ -147,6 +148,7 @@ class Connection(WSListener):
         self._intake.frame_at = now
         self._intake.lagging_since = None
         self._proof.forgive(now)
+        self._subscriptions.forgive(now)
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.resume_reading()
 
@@ -174,6 +176,8 @@ class Connection(WSListener):
             raise Disconnected("nothing left to carry", exchange=exchange)
         if limits.age_max_s is not None and now - self._opened_at > limits.age_max_s:
             raise Disconnected("renewed before the venue cuts it", exchange=exchange)
+        if self._buffer.full:
+            return
         if late := self._subscriptions.overdue(now):
             channel, symbol = late[0]
             raise StaleStream(
@@ -183,8 +187,6 @@ class Connection(WSListener):
             )
         for key in self._subscriptions.drop_overdue_leaving(now):
             self._intake.leave(key)
-        if self._buffer.full:
-            return
         silent_s = now - self._intake.frame_at
         if silent_s > limits.silence_max_s:
             raise StaleStream(f"no frame for {silent_s:.1f} s", exchange=exchange, silent_s=silent_s)
@@ -253,14 +255,15 @@ class Connection(WSListener):
             if frame.msg_type is _TEXT and frame.fin:
                 intake.take_text(frame.get_payload_as_bytes())
             else:
-                self._take_other(frame)
+                self._take_other(transport, frame)
         except MalformedMessage as error:
             self._around.faults.count(error.kind, str(error))
         except Exception as error:
             # A defect of ours must not leave a socket that looks alive: what the frame said is lost, so the
             # connection ends and its time since the last watermark is repaired.
             self._around.faults.count("defect", f"{type(error).__name__}: {error}")
-            self.end(f"a frame could not be processed: {error}")
+            self.end(f"a frame could not be processed: {type(error).__name__}: {error}")
+            intake.end_read()
             raise
         if frame.last_in_buffer:
             intake.end_read()
@@ -268,17 +271,30 @@ class Connection(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Note the end; called by picows."""
         self._intake.end_read()
-        handshake = transport.close_handshake
-        if handshake is not None and handshake.recv is not None:
-            code, reason = handshake.recv.code, handshake.recv.reason
-            self._close_code = int(code.value if isinstance(code, WSCloseCode) else code)
-            self.end(f"closed by the venue: {self._close_code} {reason or ''}".rstrip())
         self.end("the connection was lost")
 
-    def _take_other(self, frame: WSFrame) -> None:
-        """Take a control frame, or one part of a fragmented message."""
+    def _take_close(self, transport: WSTransport) -> None:
+        """Answer the venue's close, as the protocol wants it, and end."""
+        received = transport.close_handshake.recv
+        if received is not None:
+            self._close_code = int(received.code.value if isinstance(received.code, WSCloseCode) else received.code)
+            self.end(f"closed by the venue: {self._close_code} {received.reason or ''}".rstrip())
+        if not transport.is_close_frame_sent:
+            transport.send_close()
+        transport.disconnect()
+
+    def _take_other(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take a control frame, or one part of a fragmented message.
+
+        Pings are answered here and not by picows, which would keep them, and with them the mark of the last frame
+        of a read, to itself.
+        """
         payload = frame.get_payload_as_bytes()
-        if frame.msg_type is WSMsgType.PONG:
+        if frame.msg_type is WSMsgType.PING:
+            transport.send_pong(payload)
+        elif frame.msg_type is WSMsgType.CLOSE:
+            self._take_close(transport)
+        elif frame.msg_type is WSMsgType.PONG:
             if payload.isdigit():
                 self._intake.take_message(Pong(int(payload)))
         elif frame.msg_type is WSMsgType.BINARY:

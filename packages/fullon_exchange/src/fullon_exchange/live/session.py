@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.budget import RateBudget, shared_budget
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import ExchangeError, TransientExchangeError, UnknownSymbol
+from fullon_exchange.errors import ExchangeError, TransientExchangeError, UnknownSymbol, VenueClosed
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.live.buffer import EventBuffer
 from fullon_exchange.live.connection import Connection
@@ -62,7 +62,9 @@ class NativeSession:
         self._buffer = EventBuffer(records_max, pause=self._pause, resume=self._resume)
         self._around = Surroundings(venue.name, url, clock, venue.sockets, server_time, self._buffer, self._faults)
         self._names = (f"{venue.name}-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
-        self._connects = shared_budget(f"{venue.name} sockets", urlsplit(url).netloc, venue.sockets.connects)
+        self._connects = shared_budget(
+            f"{venue.name} sockets", urlsplit(url).netloc, venue.sockets.connects, speed=clock.speed
+        )
         self._slots: list[_Slot] = []
         self._unassigned: dict[Key, None] = {}
         self._wants_changed = asyncio.Event()
@@ -157,7 +159,7 @@ class NativeSession:
                 for key in list(self._unassigned):
                     await self._assign(key)
                 backoff.reset()
-            except TransientExchangeError as error:
+            except ExchangeError as error:
                 self._log.warning("markets cannot be looked up, trying again", error=str(error))
                 await asyncio.sleep(backoff.next_s())
                 continue
@@ -167,7 +169,7 @@ class NativeSession:
         channel, symbol = key
         try:
             name = (await self._fetch_listing(symbol)).wire["ws"]
-        except UnknownSymbol as error:
+        except (UnknownSymbol, VenueClosed) as error:
             if self._unassigned.pop(key, self) is not self:
                 self._buffer.put(Rejected(symbol, channel, str(error)))
             return
@@ -255,22 +257,22 @@ class _Slot:
         while self.wanted:
             await self._connects.acquire(urgency=Urgency.LIVE)
             connection = Connection(next(self._names), self._venue.wire(), self.wanted, self._around)
-            reason = "the session was closed"
+            reason, closing = "the session was closed", True
             try:
                 await connection.open()
                 self._around.faults.counts["connections"] += 1
                 self.connection = connection
                 await connection.serve()
             except TransientExchangeError as error:
-                reason = str(error)
+                reason, closing = str(error), False
             finally:
-                await self._finish(connection, reason)
+                await self._finish(connection, reason, closing=closing)
             if connection.data_seen:
                 self._backoff.reset()
             if self.wanted:
                 await asyncio.sleep(self._backoff.next_s())
 
-    async def _finish(self, connection: Connection, reason: str) -> None:
+    async def _finish(self, connection: Connection, reason: str, *, closing: bool) -> None:
         self.connection = None
         if connection.opened:
             self._around.faults.counts["disconnects"] += 1
@@ -278,7 +280,8 @@ class _Slot:
                 self._say_unsubscribed(key, connection.name)
             now_us = self._around.clock.now_us()
             self._around.buffer.put(Disconnected(connection.name, now_us, reason))
-        self._log.info("connection ended", connection=connection.name, opened=connection.opened, reason=reason)
+        say = self._log.warning if self.wanted and not closing else self._log.info
+        say("connection ended", connection=connection.name, opened=connection.opened, reason=reason)
         await connection.close()
 
     def _say_unsubscribed(self, key: Key, connection: str = "") -> None:

@@ -117,6 +117,11 @@ class Subscriptions:
         self._single.difference_update(refused)
         return refused
 
+    def forgive(self, now: float) -> None:
+        """Let what is unacknowledged start waiting anew: it was we who stopped reading."""
+        for state in self._states.values():
+            state.asked_at = max(state.asked_at, now) if state.phase != "active" else state.asked_at
+
     def overdue(self, now: float) -> list[Key]:
         """Return the keys whose repeated request has not been acknowledged either."""
         return [
