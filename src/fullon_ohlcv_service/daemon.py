@@ -24,6 +24,7 @@ from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_fi
 from fullon_ohlcv_service.errors import ServiceError
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
+from fullon_ohlcv_service.recheck import Rechecker
 from fullon_ohlcv_service.reporter import StatusReporter
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
@@ -202,7 +203,7 @@ class OhlcvServiceDaemon:
         batcher = GlobalTradeBatcher(runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs)
         collectors: list[Any] = []
         collectors += [live_candles, live_trades] if config.enable_streaming else []
-        collectors += historic if config.enable_historical else []
+        collectors += [*historic, Rechecker(runtime, historic)] if config.enable_historical else []
         reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else None)
 
         async def apply(wanted: set[WantedSymbol]) -> None:

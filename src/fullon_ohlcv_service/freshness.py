@@ -1,8 +1,8 @@
 """Whether a symbol's stream is fresh: data arrives as often as it used to, and not ever later (pure: no I/O).
 
 A live socket proves little: one subscription of many may have been dropped, or data may come minutes late. So each
-symbol has a limit of silence that follows its own pace, and a limit of lag. What is overdue is looked at over REST before
-anything is done about it: a quiet market is not a sick one.
+symbol has a limit of silence that follows its own pace, and a limit of lag. What is overdue is looked at over REST
+before anything is done about it: a quiet market is not a sick one.
 """
 
 from collections.abc import Iterable

@@ -73,7 +73,7 @@ class HistoricCollector(ABC):
 
     @abstractmethod
     async def _write(
-        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
+        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval], why: str = ""
     ) -> WriteResult: ...
 
     # for the daemon -----------------------------------------------------------------------------------
@@ -95,6 +95,17 @@ class HistoricCollector(ABC):
         for name, wake in self._wakes.items():
             if exchange in (None, name):
                 wake.set()
+
+    async def fill_again(
+        self, exchange: Exchange, series: Series, interval: Interval, urgency: Urgency, why: str
+    ) -> int:
+        """Read an interval again and correct what differs, for the reason `why`; return the number of rows changed."""
+        changed = 0
+        async for page in self._pages(exchange, series.symbol, interval, urgency):
+            covered = [page.interval] if page.interval[0] < page.interval[1] else []
+            result = await self._write(exchange, series, page, covered, why)
+            changed += result.inserted + result.updated
+        return changed
 
     # for one run by hand ------------------------------------------------------------------------------
 

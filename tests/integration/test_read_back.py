@@ -67,7 +67,7 @@ async def test_a_frame_has_an_aware_utc_index(collected: tuple[datetime, datetim
     assert len(flat) == 20 * 60
 
 
-async def test_psql_reads_the_documented_views(collected: tuple[datetime, datetime]) -> None:
+def test_psql_reads_the_documented_views(collected: tuple[datetime, datetime]) -> None:
     query = (
         "SELECT count(*), min(low) > 0, max(high) >= min(low) FROM kraken.btc_usd_candles1m;"
         "SELECT count(*) FROM kraken.btc_usd_trades;"

@@ -24,9 +24,9 @@ class HistoricOHLCVCollector(HistoricCollector):
         return exchange.fetch_candles(symbol, "1m", *interval, urgency=urgency)
 
     async def _write(
-        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
+        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval], why: str = ""
     ) -> WriteResult:
         rows = [
             (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades) for one in page.records
         ]
-        return await self._rt.store.write_candles([CandleWrite(series, rows, covered, page.unavailable)])
+        return await self._rt.store.write_candles([CandleWrite(series, rows, covered, page.unavailable)], why=why)

@@ -25,7 +25,7 @@ class HistoricTradeCollector(HistoricCollector):
         return exchange.fetch_trades(symbol, *interval, urgency=urgency)
 
     async def _write(
-        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
+        self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval], why: str = ""
     ) -> WriteResult:
         rows = [
             (one.timestamp_us, one.price, one.volume, one.side, one.order_type, one.trade_id) for one in page.records
@@ -34,4 +34,4 @@ class HistoricTradeCollector(HistoricCollector):
         if exchange.traits.candles_from_trades:
             candles = await self._rt.store.series(series.exchange, series.symbol, "candles1m")
         write = TradeWrite(series, rows, covered, candles=candles, unavailable=page.unavailable)
-        return await self._rt.store.write_trades([write])
+        return await self._rt.store.write_trades([write], why=why)

@@ -14,6 +14,7 @@ class Urgency(IntEnum):
     LIVE = 1
     REPAIR = 2
     BACKFILL = 3
+    RECHECK = 4
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class VenueTraits:
     timeframes: tuple[str, ...]
     closed_reason: str | None = None
     """Why the venue is closed for good; None while it is open, or where `FULLON_<EXCHANGE>_ORIGIN` revives it."""
+    rechecks_per_s: float = 0.2
+    """How many requests a second may go into reading again what is stored: a small share of the rate budget."""
     ticker: bool = True
     """True where a ticker can be streamed."""
 

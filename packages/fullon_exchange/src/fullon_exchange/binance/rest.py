@@ -39,6 +39,7 @@ class Binance:
         trade_history=True,
         candle_window=None,
         timeframes=_TIMEFRAMES,
+        rechecks_per_s=8.0,
     )
     http: HttpDialect = mapper.BinanceHttp()
     budget = BudgetSpec(per_s=75.0, burst=600.0, window_max=5400.0)

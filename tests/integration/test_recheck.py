@@ -1,0 +1,51 @@
+"""What live has stored is read again over REST: a difference is corrected, kept as a revision, and counted."""
+
+import json
+from collections.abc import Iterable
+
+from support import eventually, running_daemon
+
+from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
+from fullon_simulator import Connection, Frame, Outlet, SimulatedMarket
+
+
+class WrongOnce(Outlet):
+    """Sends one closed candle of BTCUSDT with another close than the market had."""
+
+    def __init__(self, minute_us: int) -> None:
+        self.minute_ms = minute_us // 1000
+        self.sent = 0
+
+    def frames(self, connection: Connection, frame: Frame) -> Iterable[Frame]:
+        message = json.loads(frame.text)
+        kline = message.get("data", message).get("k", {})
+        if (kline.get("s"), kline.get("t"), kline.get("x")) == ("BTCUSDT", self.minute_ms, True):
+            kline["c"] = kline["l"]
+            kline["v"] = "1.5"
+            self.sent += 1
+        return (frame._replace(text=json.dumps(message)),)
+
+
+async def test_a_live_candle_that_differs_from_rest_is_corrected_and_kept_as_a_revision(
+    seeded: SimulatedMarket, clock: Clock
+) -> None:
+    minute_us = floor_minute_us(clock.now_us()) + 4 * MINUTE_US
+    interval = (minute_us, minute_us + MINUTE_US)
+    outlet = seeded.venue("binance").outlet = WrongOnce(minute_us)
+    async with running_daemon() as daemon:
+        await clock.sleep_until(interval[1])
+        await eventually(lambda: outlet.sent == 1, "the wrong candle on the wire")
+        assert daemon._runtime is not None
+        store = daemon._runtime.store
+        series = await store.series("binance", "BTC/USDT", "candles1m")
+
+        async def revised() -> bool:
+            return bool(await store.read_revisions(series, interval))
+
+        await eventually(revised, "the correction")
+        (revision,) = await store.read_revisions(series, interval)
+        (truth,) = seeded.truth("binance", "BTC/USDT").candles(*interval)
+        assert revision.why == "read again over REST"
+        assert revision.before[5] == 1.5
+        assert revision.after == tuple(truth)
+        assert await store.read_candles(series, interval) == [tuple(truth)]
