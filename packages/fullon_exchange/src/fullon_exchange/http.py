@@ -149,9 +149,7 @@ class HttpClient:
                 self._log.warning("answer of an unexpected shape, asking again", path=path, error=str(error))
                 await asyncio.sleep(backoff.next_s())
 
-    async def _ask(
-        self, method: str, path: str, question: dict[str, Any], weight: float, urgency: Urgency
-    ) -> bytes:
+    async def _ask(self, method: str, path: str, question: dict[str, Any], weight: float, urgency: Urgency) -> bytes:
         """Return the body of one successful answer, or raise what its failure means."""
         if self._session is None:
             raise RuntimeError(f"{self.exchange}: enter the exchange (`async with`) before asking it")

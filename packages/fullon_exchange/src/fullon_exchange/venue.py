@@ -26,7 +26,7 @@ class SocketLimits:
     sockets_max: int | None = None
     """Sockets open at once; None where there is no telling. What does not fit is rejected."""
     connects: BudgetSpec = _CONNECTS
-    """How often a socket may be opened from one IP."""
+    """How often a socket may be opened from one IP, in the venue's seconds."""
     pong_tells_time: bool = False
     """True where the answer to a ping carries the venue's time; elsewhere it is asked for over REST."""
     age_max_s: float | None = None

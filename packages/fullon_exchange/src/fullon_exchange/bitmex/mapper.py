@@ -72,8 +72,8 @@ class BucketRow(msgspec.Struct, gc=False):
     close: Price | None
 
 
-class _Root(msgspec.Struct, gc=False):
-    timestamp: Annotated[int, msgspec.Meta(ge=EARLIEST_US // 1000, lt=_LATEST_US // 1000)]
+class _Updated(msgspec.Struct, gc=False):
+    timestamp: Moment
 
 
 class _Reason(msgspec.Struct, gc=False):
@@ -85,7 +85,7 @@ class _Error(msgspec.Struct, gc=False):
     error: _Reason
 
 
-_decode_root = msgspec.json.Decoder(_Root).decode
+_decode_updated = msgspec.json.Decoder(list[_Updated]).decode
 _decode_instruments = msgspec.json.Decoder(list[_Instrument]).decode
 _decode_trades = msgspec.json.Decoder(list[TradeRow]).decode
 _decode_trade = msgspec.json.Decoder(TradeRow).decode
@@ -115,10 +115,10 @@ class BitmexHttp:
 
 
 def parse_time(body: bytes) -> int:
-    """Return the server's time in microseconds from an answer of the API's root."""
+    """Return the newest `timestamp` of an answer of `instrument/active`, in microseconds."""
     try:
-        return _decode_root(body).timestamp * 1000
-    except msgspec.DecodeError as error:
+        return (max(one.timestamp for one in _decode_updated(body)) - _EPOCH) // _MICROSECOND
+    except (msgspec.DecodeError, OverflowError, ValueError) as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 

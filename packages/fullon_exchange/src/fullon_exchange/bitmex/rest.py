@@ -21,9 +21,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Bitmex:
     """BitMEX, as `fullon_exchange.venue.Venue`.
 
-    https://www.bitmex.com/app/restAPI#Limits and https://www.bitmex.com/app/wsAPI (read 2021-07): 30 requests a
-    minute without a key; sockets are opened at most 720 times an hour, 20 at once. It has closed; whoever serves
-    its records goes by `FULLON_BITMEX_ORIGIN`.
+    30 requests a minute without a key; 40 sockets opened an hour, as the welcome counts them down. It has closed:
+    what speaks for it now, a simulator or an archive, goes by `FULLON_BITMEX_ORIGIN`.
     """
 
     name = mapper.EXCHANGE
@@ -45,7 +44,7 @@ class Bitmex:
         streams_max=200,
         streams_per_message=20,
         messages_per_s=4.0,
-        connects=BudgetSpec(per_s=0.2, burst=20.0),
+        connects=BudgetSpec(per_s=20 / 3600, burst=20.0),
         cadence_s=5.0,
     )
 
@@ -53,7 +52,8 @@ class Bitmex:
         self._facts = VenueFacts()
 
     async def fetch_time(self, http: HttpClient) -> int:
-        return await http.get("/api/v1", {}, mapper.parse_time, urgency=Urgency.LIVE)
+        """Return when an instrument was last updated, which happens every 5 s: a time the venue has surely reached."""
+        return await http.get("/api/v1/instrument/active", {}, mapper.parse_time, urgency=Urgency.LIVE)
 
     async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
         return await http.get("/api/v1/instrument/active", {}, mapper.parse_listings, urgency=Urgency.LIVE)
