@@ -125,22 +125,22 @@ def parse_time(body: bytes) -> int:
 def parse_listings(body: bytes) -> dict[str, Listing]:
     """Return the markets by unified symbol from an answer of `instrument/active`."""
     try:
-        instruments = _decode_instruments(body)
+        return {listing.symbol: listing for listing in map(_listing, _decode_instruments(body))}
     except (msgspec.DecodeError, OverflowError) as error:
         raise unexpected(EXCHANGE, body, error) from error
-    listings: dict[str, Listing] = {}
-    for one in instruments:
-        symbol, base, quote = unified_symbol(
-            one.symbol,
-            one.typ,
-            underlying=one.underlying or "",
-            root=one.rootSymbol or "",
-            quote=one.quoteCurrency or "",
-            settle=one.settlCurrency or "",
-            expiry=one.expiry or one.closingTimestamp,
-        )
-        listings[symbol] = Listing(symbol, base, quote, one.state == "Open", {"rest": one.symbol, "ws": one.symbol})
-    return listings
+
+
+def _listing(one: _Instrument) -> Listing:
+    symbol, base, quote = unified_symbol(
+        one.symbol,
+        one.typ,
+        underlying=one.underlying or "",
+        root=one.rootSymbol or "",
+        quote=one.quoteCurrency or "",
+        settle=one.settlCurrency or "",
+        expiry=one.expiry or one.closingTimestamp,
+    )
+    return Listing(symbol, base, quote, one.state == "Open", {"rest": one.symbol, "ws": one.symbol})
 
 
 def cursor_of(time_ms: int, offset: int = 0) -> int:
