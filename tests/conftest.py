@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from demo_data import create_dual_test_databases, drop_dual_test_databases
 
 from fullon_cache import ConnectionPool
 from fullon_exchange.clock import Clock
@@ -18,18 +19,17 @@ SPEED = 20.0
 
 @pytest.fixture
 async def fresh_databases(servers: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Name two databases that do not exist yet, and a Redis database for this worker; drop them afterwards."""
-    suffix = os.urandom(4).hex()
-    names = {"DB_NAME": f"orm_{suffix}", "DB_OHLCV_NAME": f"ohlcv_{suffix}", "DB_TEST_NAME": f"test_{suffix}"}
-    for variable, name in names.items():
-        monkeypatch.setenv(variable, name)
+    """The dual test databases of the examples, and an empty Redis database of this worker; dropped afterwards."""
+    for variable in ("DB_NAME", "DB_OHLCV_NAME"):
+        monkeypatch.setenv(variable, "")  # so that what is set from here on is taken back
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     monkeypatch.setenv("REDIS_DB", str(8 + int(worker) % 8))
     await _empty_redis()
+    orm, ohlcv = await create_dual_test_databases()
+    monkeypatch.setenv("DB_TEST_NAME", f"{orm}_test")
     yield
-    manager = DatabaseManager()
-    for name in names.values():
-        await manager.drop_database(name)
+    await drop_dual_test_databases(orm, ohlcv)
+    await DatabaseManager().drop_database(f"{orm}_test")
 
 
 async def _empty_redis() -> None:
