@@ -1,0 +1,335 @@
+"""Hyperliquid's pager and session against the simulated one: they return exactly its truth, and say what it lacks.
+
+The simulator shares no code with this package: two readings of the same wire format check each other.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fullon_exchange import Clock, open_exchange
+from fullon_exchange.history import reasons
+from fullon_exchange.hyperliquid.rest import Hyperliquid
+from fullon_exchange.interface import LiveSession
+from fullon_exchange.native import NativeExchange
+from fullon_exchange.records import (
+    Candle,
+    Candles,
+    Disconnected,
+    Event,
+    Page,
+    Rejected,
+    Subscribed,
+    Trades,
+    Unsubscribed,
+    Watermark,
+)
+
+simulator: Any = pytest.importorskip("fullon_simulator")
+
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+START_US = 1_767_225_600_000_000
+SPEED = 60.0
+WINDOW_US = 5000 * MINUTE_US
+LISTED_US = START_US - 30 * HOUR_US - 17_500_000
+
+SPECS = [
+    ("BTC/USDC:USDC", 200_000, None),
+    ("DOGE/USDC:USDC", 900, None),
+    ("PURR/USDC", 20_000, None),
+    ("SOL/USDC:USDC", 20_000, LISTED_US),
+]
+SYMBOLS = [symbol for symbol, _, _ in SPECS]
+
+
+@pytest.fixture
+async def market(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    clock = simulator.MarketClock.starting_at(START_US, speed=SPEED)
+    specs = [
+        simulator.SymbolSpec(symbol, per_day, **({} if listed_us is None else {"listed_at_us": listed_us}))
+        for symbol, per_day, listed_us in SPECS
+    ]
+    async with simulator.SimulatedMarket({"hyperliquid": specs}, seed=11, clock=clock) as market:
+        for name, value in market.environment().items():
+            monkeypatch.setenv(name, value)
+        yield market
+
+
+def plain(candle: Any) -> tuple[Any, ...]:
+    return (
+        candle.timestamp_us, candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades,
+    )  # fmt: skip
+
+
+def plain_trade(trade: Any) -> tuple[Any, ...]:
+    return (trade.timestamp_us, trade.price, trade.volume, trade.side, str(trade.trade_id))
+
+
+def told(market: Any, symbol: str, start_us: int, end_us: int, timeframe_s: int = 60) -> list[tuple[Any, ...]]:
+    return [plain(candle) for candle in market.truth("hyperliquid", symbol).candles(start_us, end_us, timeframe_s)]
+
+
+def rows(pages: Sequence[Page[Candle]]) -> list[Candle]:
+    return [row for page in pages for row in page.records]
+
+
+def unavailable(pages: Sequence[Page[Any]]) -> list[tuple[tuple[int, int], str]]:
+    return [(interval, why.split(":")[0]) for page in pages for interval, why in page.unavailable]
+
+
+async def fetch(symbol: str, start_us: int, end_us: int, timeframe: str = "1m") -> list[Page[Candle]]:
+    async with open_exchange("hyperliquid") as exchange:
+        await exchange.fetch_listings()
+        return [page async for page in exchange.fetch_candles(symbol, timeframe, start_us, end_us)]
+
+
+# --- history ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_window_of_candles_costs_one_request_and_what_lies_before_is_retention(market: Any) -> None:
+    counters = market.requests("hyperliquid")
+    async with open_exchange("hyperliquid") as exchange:
+        await exchange.fetch_listings()
+        before = counters.paths.total()
+        start_us = START_US - 30 * DAY_US
+        pages = [page async for page in exchange.fetch_candles("DOGE/USDC:USDC", "1m", start_us, START_US)]
+        assert counters.paths.total() - before == 1
+    ((lost, why),) = unavailable(pages)
+    assert why == reasons.RETENTION
+    assert lost[0] == start_us
+    assert pages[-1].interval[1] == START_US - MINUTE_US
+    assert WINDOW_US - 30 * MINUTE_US < START_US - lost[1] < WINDOW_US
+    candles = rows(pages)
+    assert [row.timestamp_us for row in candles] == list(range(lost[1], pages[-1].interval[1], MINUTE_US))
+    assert [plain(row) for row in candles if row.trades] == told(
+        market, "DOGE/USDC:USDC", lost[1], START_US - MINUTE_US
+    )
+    quiet = [row for row in candles if not row.trades]
+    assert quiet
+    assert all(row.volume == 0 and row.open == row.high == row.low == row.close for row in quiet)
+
+
+@pytest.mark.parametrize("days", [[30, 20], [5, 2], [3, 2]])
+async def test_any_part_of_the_past_is_covered_or_retention(market: Any, days: list[int]) -> None:
+    start_us, end_us = (START_US - ago * DAY_US for ago in days)
+    pages = await fetch("BTC/USDC:USDC", start_us, end_us)
+    kept_us = min(max(start_us, START_US - WINDOW_US), end_us)
+    assert pages[-1].interval[1] == end_us
+    named = unavailable(pages)
+    assert [why for _, why in named] == ([reasons.RETENTION] if kept_us > start_us else [])
+    for (lost_us, until_us), _ in named:
+        assert lost_us == start_us
+        assert until_us == end_us if kept_us == end_us else 0 <= until_us - kept_us < 30 * MINUTE_US
+        start_us = until_us
+    assert [plain(row) for row in rows(pages) if row.trades] == told(market, "BTC/USDC:USDC", start_us, end_us)
+
+
+async def test_a_small_gap_asks_for_its_minutes_alone(market: Any) -> None:
+    end_us = START_US - DAY_US
+    async with open_exchange("hyperliquid") as exchange:
+        assert hasattr(exchange, "budget_use")
+        await exchange.fetch_listings()
+        before = exchange.budget_use().spent
+        pages = [page async for page in exchange.fetch_candles("BTC/USDC:USDC", "1m", end_us - 10 * MINUTE_US, end_us)]
+        assert exchange.budget_use().spent - before == 21
+    assert [plain(row) for row in rows(pages)] == told(market, "BTC/USDC:USDC", end_us - 10 * MINUTE_US, end_us)
+
+
+async def test_a_market_listed_within_the_window_says_so(market: Any) -> None:
+    start_us = START_US - 10 * DAY_US
+    pages = await fetch("SOL/USDC:USDC", start_us, START_US - HOUR_US)
+    listed_us = LISTED_US - LISTED_US % MINUTE_US
+    assert unavailable(pages) == [((start_us, listed_us), reasons.LISTED_LATER)]
+    assert [plain(row) for row in rows(pages) if row.trades] == told(
+        market, "SOL/USDC:USDC", listed_us, START_US - HOUR_US
+    )
+
+
+@pytest.mark.parametrize(("timeframe", "seconds"), [("1h", 3600), ("1d", 86400)])
+async def test_coarser_candles_reach_further_back(market: Any, timeframe: str, seconds: int) -> None:
+    start_us, end_us = START_US - 60 * DAY_US, START_US - DAY_US
+    pages = await fetch("PURR/USDC", start_us, end_us, timeframe)
+    assert not unavailable(pages)
+    assert [plain(row) for row in rows(pages)] == told(market, "PURR/USDC", start_us, end_us, seconds)
+
+
+async def test_trades_of_the_past_are_unavailable_and_that_is_said(market: Any) -> None:
+    async with open_exchange("hyperliquid") as exchange:
+        assert not exchange.traits.trade_history
+        start_us = START_US - HOUR_US
+        pages = [page async for page in exchange.fetch_trades("BTC/USDC:USDC", start_us, START_US + DAY_US)]
+        (((lost, why),),) = [page.unavailable for page in pages]
+        assert lost[0] == start_us
+        assert START_US - MINUTE_US < lost[1] < START_US + HOUR_US, "not into the future"
+        assert why.startswith(reasons.RETENTION)
+        assert not rows(pages)
+        assert not [
+            page async for page in exchange.fetch_trades("BTC/USDC:USDC", START_US + DAY_US, START_US + 2 * DAY_US)
+        ]
+
+
+async def test_markets_are_listed_and_the_venues_clock_is_told(market: Any) -> None:
+    async with open_exchange("hyperliquid") as exchange:
+        listings = await exchange.fetch_listings()
+        assert set(listings) == set(SYMBOLS)
+        assert listings["BTC/USDC:USDC"].wire["ws"] == "BTC"
+        assert abs(await exchange.fetch_time() - market.clock.now_us()) < 60_000_000
+
+
+# --- live -------------------------------------------------------------------------------------------------------
+
+
+class Heard:
+    """What a session delivered, connection by connection, and what each proved of a symbol."""
+
+    def __init__(self) -> None:
+        self.since: dict[tuple[str, str, str], int] = {}
+        self.proved: dict[str, int] = {}
+        self.trades: dict[tuple[str, str], list[Any]] = defaultdict(list)
+        self.candles: dict[tuple[str, str], dict[int, Candle]] = defaultdict(dict)
+        self.ended: list[str] = []
+        self.rejected: dict[tuple[str, str], str] = {}
+        self.left: list[str] = []
+
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Subscribed):
+                self.since[event.connection, event.channel, event.symbol] = event.timestamp_us
+            elif isinstance(event, Watermark):
+                self.proved[event.connection] = event.timestamp_us
+            elif isinstance(event, Trades):
+                for row in event.records:
+                    since_us = self.since.get((event.connection, "trades", row.symbol), 2**63)
+                    late = since_us <= row.timestamp_us < self.proved.get(event.connection, 0)
+                    assert not late, "a watermark has claimed what was not delivered yet"
+                    self.trades[event.connection, row.symbol].append(row)
+            elif isinstance(event, Candles):
+                for candle in event.records:
+                    self.candles[event.connection, candle.symbol][candle.timestamp_us] = candle
+            elif isinstance(event, Disconnected):
+                self.ended.append(event.reason)
+            elif isinstance(event, Rejected):
+                self.rejected[event.channel, event.symbol] = event.reason
+            elif isinstance(event, Unsubscribed):
+                self.left.append(event.symbol)
+
+
+async def listen(session: LiveSession, heard: Heard, until: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        async for events in session.events():
+            heard.feed(events)
+            if until():
+                return
+
+
+async def test_live_trades_and_candles_are_the_truth_across_reconnects(market: Any) -> None:
+    clock, heard = Clock.from_env(), Heard()
+    venue = Hyperliquid()
+    venue.sockets = replace(venue.sockets, messages_per_s=20.0)
+
+    def proved(connection: str, minutes: int) -> bool:
+        """Tell whether a connection carries everything and has proved some minutes of it."""
+        since = [us for (name, _, _), us in heard.since.items() if name == connection]
+        proved_us = heard.proved.get(connection, 0)
+        return len(since) == 2 * len(SYMBOLS) and proved_us > max(since) + minutes * MINUTE_US
+
+    async with NativeExchange(venue, clock=clock) as exchange, exchange.live() as session:
+        await session.subscribe("trades", SYMBOLS)
+        await session.subscribe("candles1m", SYMBOLS)
+        await listen(session, heard, lambda: any(proved(name, 2) for name in heard.proved))
+        (first,) = heard.proved
+        assert session.reconnect(first, "the test says so")
+        await listen(session, heard, lambda: any(proved(name, 2) for name in heard.proved if name != first))
+        assert not session.counters["garbage"] + session.counters["row"] + session.counters["unknown"]
+    assert heard.ended
+    compared = repeats = minutes = 0
+    seen: set[str] = set()
+    for (connection, channel, symbol), since_us in heard.since.items():
+        until_us = heard.proved.get(connection, 0)
+        if channel == "trades":
+            delivered = heard.trades[connection, symbol]
+            vouched = [plain_trade(row) for row in delivered if since_us <= row.timestamp_us < until_us]
+            assert vouched == [
+                plain_trade(trade) for trade in market.truth("hyperliquid", symbol).trades(since_us, until_us)
+            ]
+            compared += len(vouched)
+            ids = {symbol + row.trade_id for row in delivered}
+            repeats += len(ids & seen)
+            seen |= ids
+        else:
+            first_us, last_us = -(-since_us // MINUTE_US) * MINUTE_US, until_us // MINUTE_US * MINUTE_US
+            found = heard.candles[connection, symbol]
+            truth = market.truth("hyperliquid", symbol).candles(first_us, last_us)
+            assert [plain(found[minute]) for minute in sorted(found) if first_us <= minute < last_us] == [
+                plain(candle) for candle in truth
+            ]
+            assert not any(candle.closed for candle in found.values())
+            minutes += len(truth)
+    assert compared > 100
+    assert minutes > 3
+    assert repeats, "what a reconnect repeats is passed on; it is the same trade by its id"
+
+
+async def test_a_snapshot_of_old_trades_holds_no_watermark_back_and_ends_no_connection(market: Any) -> None:
+    """A trade every ten minutes: the snapshot of the last ones is hours old."""
+    clock, heard = Clock.from_env(), Heard()
+    async with open_exchange("hyperliquid", clock=clock) as exchange, exchange.live() as session:
+        await session.subscribe("trades", ["DOGE/USDC:USDC"])
+        await listen(session, heard, lambda: any(us > START_US + 3 * MINUTE_US for us in heard.proved.values()))
+        assert max(heard.proved.values()) > clock.now_us() - 2 * MINUTE_US
+    ((connection, _, symbol),) = heard.since
+    oldest_us = min(row.timestamp_us for row in heard.trades[connection, symbol])
+    assert oldest_us < START_US
+    assert not heard.ended
+
+
+async def test_what_is_not_streamed_or_not_listed_is_rejected_and_the_others_subscribe(market: Any) -> None:
+    heard = Heard()
+    async with open_exchange("hyperliquid") as exchange, exchange.live() as session:
+        await session.subscribe("ticker", ["BTC/USDC:USDC"])
+        await session.subscribe("candles6h", ["BTC/USDC:USDC"])
+        await session.subscribe("trades", ["NO/USDC:USDC", "PURR/USDC"])
+        await listen(session, heard, lambda: len(heard.rejected) == 3 and bool(heard.proved))
+    assert heard.rejected["ticker", "BTC/USDC:USDC"] == "hyperliquid does not stream ticker"
+    assert heard.rejected["candles6h", "BTC/USDC:USDC"] == "hyperliquid does not stream candles6h"
+    assert "not listed" in heard.rejected["trades", "NO/USDC:USDC"]
+    assert {symbol for _, _, symbol in heard.since} == {"PURR/USDC"}
+
+
+async def test_streams_beyond_what_one_address_may_have_are_rejected(market: Any) -> None:
+    heard, venue = Heard(), Hyperliquid()
+    venue.sockets = replace(venue.sockets, sockets_max=2, streams_max=1)
+    async with NativeExchange(venue) as exchange, exchange.live() as session:
+        await session.subscribe("trades", SYMBOLS[:3])
+        await listen(session, heard, lambda: len(heard.proved) == 2 and bool(heard.rejected))
+    assert len({connection for connection, _, _ in heard.since}) == 2
+    assert list(heard.rejected.values()) == ["hyperliquid carries no more than 2 streams"]
+
+
+async def test_unsubscribing_ends_one_stream_and_leaves_the_others(market: Any) -> None:
+    heard = Heard()
+    async with open_exchange("hyperliquid") as exchange, exchange.live() as session:
+        await session.subscribe("trades", ["BTC/USDC:USDC", "PURR/USDC"])
+        await listen(session, heard, lambda: len(heard.since) == 2)
+        await session.unsubscribe("trades", ["BTC/USDC:USDC"])
+        await listen(session, heard, lambda: heard.left == ["BTC/USDC:USDC"])
+        before = sum(map(len, heard.trades.values()))
+        await listen(session, heard, lambda: sum(map(len, heard.trades.values())) > before)
+        late = {symbol for (_, symbol), found in heard.trades.items() if found} - {"BTC/USDC:USDC"}
+    assert late == {"PURR/USDC"}
+    assert not heard.ended
+
+
+async def test_a_client_that_pings_is_not_cut_however_quiet_its_market(market: Any) -> None:
+    market.venue("hyperliquid").silence_max_s = 1.0
+    clock, heard = Clock.from_env(), Heard()
+    async with open_exchange("hyperliquid", clock=clock) as exchange, exchange.live() as session:
+        await session.subscribe("candles1m", ["DOGE/USDC:USDC"])
+        await listen(session, heard, lambda: any(us > START_US + 3 * MINUTE_US for us in heard.proved.values()))
+    assert not heard.ended
