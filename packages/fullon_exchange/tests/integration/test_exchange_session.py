@@ -649,26 +649,25 @@ async def test_messages_keep_the_venues_pace(serve: Serve) -> None:
 
 async def test_a_slow_reader_stops_the_socket_and_loses_nothing(serve: Serve) -> None:
     server = Server()
-    async with live(await serve(server), records_max=500) as reader:
+    async with live(await serve(server), records_max=500, silence_max_s=5.0) as reader:
         await reader.session.subscribe("trades", ["BTC/USD"])
         await reader.until_count(Subscribed)
-        total, batch = 60_000, 100
-
-        async def flood() -> None:
-            for start in range(0, total, batch):
-                await server.trade(*(kraken_trade("BTC/USD", start + place) for place in range(batch)))
-
-        flooding = asyncio.ensure_future(flood())
-        stuck = 0
-        while not flooding.done() and stuck < 40:
-            before = reader.session.buffered
-            await asyncio.sleep(10 * MS)
-            stuck = stuck + 1 if before == reader.session.buffered and before >= 500 else 0
-        assert not flooding.done(), "the server could send everything although nobody read"
-        assert reader.session.buffered < total / 2
-        rows = await reader.until_trades(total)
-        await flooding
-        assert [row.trade_id for row in rows] == [str(number) for number in range(total)]
+        total, batch = 60_000, 500
+        frames = [
+            json.dumps({"channel": "trade", "data": [kraken_trade("BTC/USD", start + place) for place in range(batch)]})
+            for start in range(0, total, batch)
+        ]
+        async with asyncio.TaskGroup() as group:
+            flooding = group.create_task(server.say(*frames))
+            still = 0
+            while still < 20 and not flooding.done():
+                before = reader.session.buffered
+                await asyncio.sleep(10 * MS)
+                still = still + 1 if before == reader.session.buffered >= 500 else 0
+            assert not flooding.done(), "the server could send everything although nobody read"
+            assert reader.session.buffered < total / 2
+            await reader.until(lambda events: len(records(events)) >= total, within_s=30.0)
+        assert [row.trade_id for row in records(reader.events)] == [str(number) for number in range(total)]
         assert not [event for event in reader.events if isinstance(event, Disconnected)]
 
 
