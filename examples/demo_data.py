@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from stage import BadInput, Parser, done, headline, run, step
+from stage import BadInput, Parser, done, headline, run, seconds_of, step
 
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.config.database_config import get_collection_targets
@@ -35,6 +35,13 @@ DEMO_SYMBOLS: Mapping[str, Sequence[str]] = {
     "hyperliquid": ["BTC/USDC:USDC"],
     "binance": ["BTC/USDT"],
 }
+MORE_SYMBOLS: Mapping[str, Sequence[str]] = {
+    "kraken": ["ETH/USDC", "SOL/USDC"],
+    "bitmex": ["ETH/USDT:USDT", "SOL/USDT:USDT"],
+    "hyperliquid": ["ETH/USDC:USDC", "SOL/USDC:USDC"],
+    "binance": ["ETH/USDT", "SOL/USDT"],
+}
+"""What some examples collect besides."""
 EXAMPLES = ("ohlcv_collection_example", "trade_collection_example", "run_example_pipeline", "monitor_processes")
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -113,15 +120,15 @@ async def install_demo_data(
     return installed
 
 
-def demo_symbols(exchange: str, *bases: str) -> list[str]:
-    """Return the exchange's symbol of the demo data, with each of `bases` in the place of BTC.
+def demo_symbols(exchange: str, count: int = 3) -> list[str]:
+    """Return the exchange's symbol of the demo data and others that it has, `count` in all, 3 at most.
 
     Raises:
         BadInput: it is no exchange of the demo data.
     """
     if exchange not in DEMO_SYMBOLS:
-        raise BadInput(f"name the symbols of {exchange} with --symbol; of {', '.join(DEMO_SYMBOLS)} they are known")
-    return [name.replace("BTC/", f"{base}/") for base in bases for name in DEMO_SYMBOLS[exchange]]
+        raise BadInput(f"name the symbols of {exchange} with --symbol; known are those of {', '.join(DEMO_SYMBOLS)}")
+    return [*DEMO_SYMBOLS[exchange], *MORE_SYMBOLS[exchange]][:count]
 
 
 def is_test_database(name: str) -> bool:
@@ -207,9 +214,9 @@ async def set_up(console: Console, *, embedded: bool) -> bool:
     await _show_demo_data(console)
     directory = f"FULLON_DATA_DIR={shlex.quote(os.environ['FULLON_DATA_DIR'])} " if embedded else ""
     console.print("\nLet a daemon collect into them, from the real exchanges:")
-    console.print(f"  {directory}DB_NAME={orm} DB_OHLCV_NAME={ohlcv} fullon-ohlcv-service", soft_wrap=True)
+    console.print(f"  {directory}DB_NAME={orm} DB_OHLCV_NAME={ohlcv} fullon-ohlcv-service")
     console.print("Drop them:")
-    console.print(f"  python {shlex.quote(sys.argv[0])} --cleanup {orm}", soft_wrap=True)
+    console.print(f"  python {shlex.quote(sys.argv[0])} --cleanup {orm}")
     return True
 
 
@@ -223,22 +230,24 @@ async def clean_up(console: Console, name: str) -> bool:
     return found
 
 
-async def run_all(console: Console) -> bool:
+async def run_all(options: Namespace, console: Console) -> bool:
     """Show the demo data, then run every example; True where all of them went well."""
     step(console, "The demo data")
     async with dual_test_databases(console):
         await install_demo_data(bots=True)
         await _show_demo_data(console)
-    results = {name: await _run_example(console, name) for name in EXAMPLES}
+    passed_on = [f"--speed={options.speed}", f"--seconds={seconds_of(options)}", *["--real"][: options.real]]
+    results = {name: await _run_example(console, name, passed_on) for name in EXAMPLES}
     step(console, "All examples")
     for name, code in results.items():
         done(console, f"{name} {'went well' if code == 0 else f'ended with {code}'}", code == 0)
     return not any(results.values())
 
 
-async def _run_example(console: Console, name: str) -> int:
+async def _run_example(console: Console, name: str, options: Sequence[str]) -> int:
     step(console, f"python examples/{name}.py")
-    process = await asyncio.create_subprocess_exec(sys.executable, str(Path(__file__).with_name(f"{name}.py")))
+    path = Path(__file__).with_name(f"{name}.py")
+    process = await asyncio.create_subprocess_exec(sys.executable, str(path), *options)
     try:
         return await process.wait()
     except asyncio.CancelledError:
@@ -276,12 +285,13 @@ async def _main(options: Namespace, console: Console) -> bool:
         return await clean_up(console, options.cleanup)
     if options.setup:
         return await set_up(console, embedded=options.embedded)
-    return await run_all(console)
+    return await run_all(options, console)
 
 
 def main() -> int:
     """Run the command line."""
     parser = Parser(__doc__ or "")
+    parser.add_market_options()
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--setup", action="store_true", help="create the databases with the demo data and keep them")
     what.add_argument("--cleanup", metavar="NAME", help="drop the databases that --setup has named NAME")

@@ -17,7 +17,7 @@ from demo_data import DEMO_SYMBOLS, demo_symbols, dual_test_databases, install_d
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from stage import Parser, done, headline, open_stage, run, seconds_of, step
+from stage import PATIENCE_S, Parser, done, headline, open_stage, run, seconds_of, step
 
 from fullon_cache import ProcessCache, ProcessRecord
 from fullon_cache.process_cache import ProcessStatus, ProcessType
@@ -41,21 +41,24 @@ def build_table(records: Sequence[ProcessRecord]) -> Table:
         status = one["status"]
         style = STYLES.get(ProcessStatus(status), "dim")
         what = str(one["params"].get("type", one["process_type"]))
-        age = "silent" if one["is_stale"] else f"{one['heartbeat_age_s']:.0f} s ago"
+        age = "silent" if one["is_stale"] else f"{one['heartbeat_age_s']:.0f} s"
         table.add_row(one["component"], what, f"[{style}]{status}[/]", age, one["message"] or "")
     return table
 
 
-async def watch(console: Console, cache: ProcessCache, seconds: float) -> list[ProcessRecord]:
-    """Show the processes for `seconds`; return them as they were last."""
+async def watch(console: Console, cache: ProcessCache, seconds: float, count: int = 0) -> list[ProcessRecord]:
+    """Show the processes for `seconds` from when `count` have reported; return them as they were last."""
     loop = asyncio.get_running_loop()
-    ends_s = loop.time() + seconds
-    records = await cache.get_active_processes(ProcessType.OHLCV)
+    give_up_s = loop.time() + PATIENCE_S
+    ends_s = None
+    records: list[ProcessRecord] = []
     with Live(build_table(records), console=console, auto_refresh=False) as live:
-        while loop.time() < ends_s:
-            await asyncio.sleep(min(REFRESH_S, max(0.0, ends_s - loop.time())))
+        while ends_s is None or loop.time() < ends_s:
             records = await cache.get_active_processes(ProcessType.OHLCV)
             live.update(build_table(records), refresh=True)
+            if ends_s is None and (len(records) >= count or loop.time() > give_up_s):
+                ends_s = loop.time() + seconds
+            await asyncio.sleep(REFRESH_S / 2)
     if not console.is_terminal:
         console.print()
     return records
@@ -102,7 +105,7 @@ async def _stop(process: Process) -> None:
 
 async def monitor_a_daemon(options: Namespace, console: Console) -> bool:
     """Start a daemon, watch it, stop it, and see that it says so."""
-    symbols = {name: demo_symbols(name, "BTC", "ETH") for name in options.exchange or list(DEMO_SYMBOLS)}
+    symbols = {name: demo_symbols(name, 2) for name in options.exchange or list(DEMO_SYMBOLS)}
     os.environ["OHLCV_HEALTH_INTERVAL"] = str(REFRESH_S)
     async with (
         dual_test_databases(console),
@@ -110,12 +113,12 @@ async def monitor_a_daemon(options: Namespace, console: Console) -> bool:
         ProcessCache() as cache,
     ):
         await install_demo_data(symbols)
+        count = sum(map(len, symbols.values())) + 1
         async with running_daemon() as process:
             step(console, f"The daemon runs as process {process.pid}")
-            records = await watch(console, cache, stage.seconds)
+            records = await watch(console, cache, stage.seconds, count)
             ended = process.returncode
             healthy = await summarise(console, cache)
-        count = sum(map(len, symbols.values())) + 1
         all_there = len(records) == count and ended is None
         done(console, f"{len(records)} of {count} processes reported", all_there)
         step(console, "The daemon has been stopped")

@@ -73,7 +73,7 @@ class Phases:
         if self._said.get(component) != status:
             self._said[component] = status
             elapsed_s = time.monotonic() - self._began_s
-            self._stage.console.print(f"  {elapsed_s:5.1f} s  {component:<26} {message}", soft_wrap=True)
+            self._stage.console.print(f"  {elapsed_s:5.1f} s  {component:<26} {message}")
 
 
 async def collect(stage: Stage, symbols: Sequence[Symbol], more: Mapping[str, Sequence[str]]) -> bool:
@@ -112,7 +112,7 @@ async def play(options: Namespace, console: Console) -> bool:
     if unknown := sorted(set(exchanges) - set(DEMO_SYMBOLS)):
         raise BadInput(f"{', '.join(unknown)}: no exchange of the demo data; allowed are {', '.join(DEMO_SYMBOLS)}")
     symbols = {name: list(DEMO_SYMBOLS[name]) for name in exchanges}
-    more = {exchanges[-1]: demo_symbols(exchanges[-1], "ETH")}
+    more = {exchanges[-1]: demo_symbols(exchanges[-1], 2)[1:]}
     listed = {name: [*symbols[name], *more.get(name, [])] for name in exchanges}
     os.environ["OHLCV_HEALTH_INTERVAL"] = str(HEALTH_S)
     async with dual_test_databases(console), open_stage(options, console, listed) as stage:

@@ -53,6 +53,8 @@ PATIENCE_S = 15.0
 TIDY_S = 45.0
 POLL_S = 0.25
 SETTLE_US = 2_000_000
+PIPED_WIDTH = 110
+STOPPED = "stopped before the end"
 REDIS_DATABASES = range(15, 0, -1)
 CLAIM_KEY = "examples:claim"
 PRICES = {"BTC": 60_000.0, "ETH": 2_500.0, "SOL": 150.0}
@@ -112,7 +114,8 @@ def run(parser: Parser, play: Callable[[Namespace, Console], Coroutine[Any, Any,
     Returns 0 where `play` says that all went well, 1 where not (with one sentence), 2 for wrong input.
     """
     options = parser.parse_args()
-    console = Console(highlight=False)
+    piped = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
+    console = Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if piped else None)
     try:
         load_env_file(Path(__file__).parent.parent / ".env")
         configure_logger(level=os.environ.get("LOG_LEVEL") or "WARNING")
@@ -127,6 +130,9 @@ def run(parser: Parser, play: Callable[[Namespace, Console], Coroutine[Any, Any,
                 os.environ.update(servers.environment())
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return 0 if runner.run(_play(play, options, console)) else 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: {STOPPED}", file=sys.stderr)
+        return 1
     except (*FAILURES, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
@@ -147,13 +153,14 @@ async def _play(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    parts = 6 if getattr(options, "run_all", False) else 1
     try:
-        async with within(3 * seconds_of(options) + TIDY_S, "the example"):
+        async with within(parts * (3 * seconds_of(options) + TIDY_S), "the example"):
             return await play(options, console)
     except asyncio.CancelledError:
         if not stopped:
             raise
-        print("stopped before the end", file=sys.stderr)
+        raise KeyboardInterrupt from None
     except BaseExceptionGroup as group:
         raise _cause_of(group) from group
     return False
@@ -274,9 +281,9 @@ async def ask_exchange(symbols: Sequence[Symbol]) -> RestHandler:
 def headline(console: Console, description: str) -> None:
     """Say what the example does, in the words of its docstring."""
     title, _, rest = description.strip().partition("\n")
-    console.print(title, style="bold")
+    console.print(title, style="bold", soft_wrap=False)
     for paragraph in rest.strip().split("\n\n"):
-        console.print(" ".join(paragraph.split()), style="dim")
+        console.print(" ".join(paragraph.split()), style="dim", soft_wrap=False)
 
 
 def step(console: Console, sentence: str) -> None:

@@ -106,7 +106,7 @@ async def play(options: Namespace, console: Console) -> bool:
     """Set the stage, collect, and leave nothing behind."""
     headline(console, __doc__ or "")
     exchange = options.exchange
-    names = options.symbol or demo_symbols(exchange, "BTC", "ETH", "SOL")
+    names = options.symbol or demo_symbols(exchange)
     async with dual_test_databases(console), open_stage(options, console, {exchange: names}) as stage:
         symbols = await install_demo_data({exchange: names})
         if not (await ask_exchange(symbols)).needs_trades_for_ohlcv():
