@@ -50,6 +50,8 @@ class Listing:
     active: bool
     wire: Mapping[str, str] = field(default_factory=dict)
     """The venue's own names of it, by use (`rest`, `ws`)."""
+    delisted: bool = False
+    """True where the venue still lists it, but as one that will not be traded again; `active` is False then."""
 
 
 class LiveSession(Protocol):
@@ -83,8 +85,11 @@ class Exchange(Protocol):
     async def fetch_time(self) -> int:
         """Return the venue's own clock, in microseconds."""
 
-    async def fetch_listings(self) -> Mapping[str, Listing]:
-        """Return the venue's markets by unified symbol; cached for an hour, concurrent callers share one request."""
+    async def fetch_listings(self, *, age_max_s: float = 3600.0) -> Mapping[str, Listing]:
+        """Return the venue's markets by unified symbol, read `age_max_s` ago at most (real seconds).
+
+        Concurrent callers share one request.
+        """
 
     def fetch_candles(
         self, symbol: str, timeframe: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL

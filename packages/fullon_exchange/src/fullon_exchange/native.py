@@ -79,11 +79,11 @@ class NativeExchange:
         """Return the venue's own clock, in microseconds."""
         return await self._venue.fetch_time(self._client)
 
-    async def fetch_listings(self) -> Mapping[str, Listing]:
-        """Return the venue's markets by unified symbol; cached for an hour, concurrent callers share one request."""
-        return await self._listings_younger_than(_LISTINGS_AGE_MAX_S)
+    async def fetch_listings(self, *, age_max_s: float = _LISTINGS_AGE_MAX_S) -> Mapping[str, Listing]:
+        """Return the venue's markets by unified symbol, read `age_max_s` ago at most (real seconds).
 
-    async def _listings_younger_than(self, age_max_s: float) -> Mapping[str, Listing]:
+        Concurrent callers share one request.
+        """
         async with self._listings_lock:
             if time.monotonic() - self._listings_at > age_max_s:
                 self._listings = dict(await self._venue.fetch_listings(self._client))
@@ -98,7 +98,7 @@ class NativeExchange:
         """
         listings = await self.fetch_listings()
         if symbol not in listings:
-            listings = await self._listings_younger_than(_LISTINGS_AGE_MISS_S)
+            listings = await self.fetch_listings(age_max_s=_LISTINGS_AGE_MISS_S)
         if symbol not in listings:
             raise UnknownSymbol("is not listed", exchange=self.name, symbol=symbol)
         return listings[symbol]

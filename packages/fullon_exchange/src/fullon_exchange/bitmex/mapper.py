@@ -140,7 +140,8 @@ def _listing(one: _Instrument) -> Listing:
         settle=one.settlCurrency or "",
         expiry=one.expiry or one.closingTimestamp,
     )
-    return Listing(symbol, base, quote, one.state == "Open", {"rest": one.symbol, "ws": one.symbol})
+    wire = {"rest": one.symbol, "ws": one.symbol}
+    return Listing(symbol, base, quote, one.state == "Open", wire, delisted=one.state == "Settled")
 
 
 def cursor_of(time_ms: int, offset: int = 0) -> int:

@@ -157,7 +157,7 @@ def listings(spot: SpotMeta, own: PerpMeta, built: Sequence[PerpMeta]) -> dict[s
 
 
 def _add(found: dict[str, Listing], symbol: str, base: str, quote: str, coin: str, *, active: bool = True) -> None:
-    found[symbol] = Listing(symbol, base, quote, active, {"rest": coin, "ws": coin})
+    found[symbol] = Listing(symbol, base, quote, active, {"rest": coin, "ws": coin}, delisted=not active)
 
 
 def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswer:
