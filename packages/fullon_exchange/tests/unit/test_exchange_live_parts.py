@@ -146,7 +146,7 @@ def test_a_key_wanted_again_while_leaving_is_asked_for_once_it_has_left() -> Non
     assert subscriptions.next_order([A], 3) == Order(True, (A,))
 
 
-def test_a_refused_request_of_several_keys_is_asked_for_one_by_one() -> None:
+def test_a_refused_request_of_several_keys_is_asked_for_half_by_half() -> None:
     subscriptions = new()
     subscriptions.next_order([A, B], 0)
     assert subscriptions.refuse([A, B], final=True, now=1) == []
@@ -155,6 +155,26 @@ def test_a_refused_request_of_several_keys_is_asked_for_one_by_one() -> None:
     assert subscriptions.refuse([B], final=True, now=2) == [B]
     assert subscriptions.acknowledge(A, subscribed=True)
     assert subscriptions.active
+
+
+@given(st.sets(st.integers(0, 63), max_size=4))
+def test_the_culprits_of_a_refused_batch_are_found_by_bisection(bad: set[int]) -> None:
+    """Whoever refuses a whole request without naming anybody costs a few requests more, not one for each symbol."""
+    keys: list[Key] = [("trades", f"S{number:02}") for number in range(64)]
+    culprits = {keys[number] for number in bad}
+    subscriptions = Subscriptions(ack_timeout_s=10, keys_per_order=64)
+    wanted, rejected, orders = set(keys), set(), 0
+    while (order := subscriptions.next_order(wanted, 0)) is not None:
+        orders += 1
+        if culprits.isdisjoint(order.keys):
+            assert all(subscriptions.acknowledge(key, subscribed=True) for key in order.keys)
+        else:
+            refused = subscriptions.refuse(order.keys, final=True, now=0)
+            rejected.update(refused)
+            wanted.difference_update(refused)
+    assert rejected == culprits
+    assert all(subscriptions.knows(key) for key in wanted)
+    assert orders <= 1 + 2 * 6 * len(bad)
 
 
 def test_a_passing_refusal_is_asked_again_later_for_as_long_as_it_takes() -> None:

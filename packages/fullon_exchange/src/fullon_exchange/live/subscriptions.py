@@ -1,5 +1,6 @@
 """What one connection should carry and what the venue has acknowledged; pure."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -31,7 +32,9 @@ class Subscriptions:
         self._ack_timeout_s = ack_timeout_s
         self._keys_per_order = keys_per_order
         self._states: dict[Key, _State] = {}
-        self._single: set[Key] = set()
+        self._suspects: dict[Key, int] = {}
+        """Keys of a refused request, by the number of the half that they are asked for again in."""
+        self._halves = itertools.count()
 
     @property
     def active(self) -> bool:
@@ -73,9 +76,9 @@ class Subscriptions:
     def _order(self, keys: list[Key], *, subscribe: bool, now: float) -> Order:
         channel = keys[0][0]
         chosen = [key for key in keys if key[0] == channel][: self._keys_per_order]
-        single = next((key for key in chosen if key in self._single), None)
-        if subscribe and single is not None:
-            chosen = [single]
+        halves = [self._suspects[key] for key in keys if key[0] == channel and key in self._suspects]
+        if subscribe and halves:
+            chosen = [key for key in keys if self._suspects.get(key) == halves[0]]
         for key in chosen:
             if not subscribe:
                 self._states[key] = _State("leaving", now)
@@ -92,7 +95,7 @@ class Subscriptions:
             return False
         if subscribed and state.phase == "asked":
             state.phase = "active"
-            self._single.discard(key)
+            self._suspects.pop(key, None)
             return True
         if not subscribed and state.phase == "leaving":
             del self._states[key]
@@ -102,7 +105,8 @@ class Subscriptions:
     def refuse(self, keys: Iterable[Key], *, final: bool, now: float) -> list[Key]:
         """Take over a refusal; return the keys that are refused for good.
 
-        A refused request of several keys says nothing about any one of them: each is then asked for alone.
+        A refused request of several keys says nothing about any one of them: each half is then asked for again, until
+        the refused ones stand alone.
         """
         refused = [key for key in keys if key in self._states and self._states[key].phase == "asked"]
         if not final:
@@ -112,9 +116,12 @@ class Subscriptions:
         for key in refused:
             del self._states[key]
         if len(refused) > 1:
-            self._single.update(refused)
+            middle = len(refused) // 2
+            for half in (refused[:middle], refused[middle:]):
+                self._suspects.update(dict.fromkeys(half, next(self._halves)))
             return []
-        self._single.difference_update(refused)
+        for key in refused:
+            self._suspects.pop(key, None)
         return refused
 
     def forgive(self, now: float) -> None:
