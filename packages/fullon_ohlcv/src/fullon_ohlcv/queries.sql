@@ -418,3 +418,15 @@ SELECT series_id, us_of(revised_at) AS revised_at_us, why, us_of(timestamp) AS t
 FROM revisions
 WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
 ORDER BY revision_id
+
+-- name: set_states
+INSERT INTO market_states (exchange, symbol, state, reason, since)
+SELECT exchange, symbol, state, reason, at_us(since_us)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+    AS given(exchange, symbol, state, reason, since_us)
+ON CONFLICT (exchange, symbol) DO UPDATE SET
+    state = excluded.state, reason = excluded.reason, since = excluded.since
+
+-- name: read_states
+SELECT exchange, symbol, state, reason, us_of(since) AS since_us FROM market_states
+WHERE $1::text IS NULL OR exchange = $1

@@ -120,6 +120,28 @@ class MinuteState(NamedTuple):
     reason: str | None = None
 
 
+class Lifecycle(StrEnum):
+    """Whether a market, or a whole venue, is traded."""
+
+    ACTIVE = "active"
+    HALTED = "halted"
+    """Not traded now; it may be again."""
+    DELISTED = "delisted"
+    """The venue does not list it, or as one that will not be traded again."""
+    CLOSED = "closed"
+    """The whole venue is closed, or cannot be collected from at all."""
+
+
+class MarketState(NamedTuple):
+    """The state of one market, of a venue where `symbol` is empty: why, and since when it was found to be so."""
+
+    exchange: str
+    symbol: str
+    state: Lifecycle
+    reason: str = ""
+    since_us: int = 0
+
+
 class CoverageRun(NamedTuple):
     """A stretch of one state: `covered`, `unavailable` (with the reason) or `unknown`."""
 

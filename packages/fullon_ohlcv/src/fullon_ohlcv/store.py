@@ -23,6 +23,8 @@ from fullon_ohlcv.records import (
     CoverageRun,
     CoverageSummary,
     Interval,
+    Lifecycle,
+    MarketState,
     MinuteState,
     Revision,
     Series,
@@ -268,6 +270,31 @@ class TimeseriesStore:
         """Return `coverage_intervals` of many series in one query, for heat maps."""
         async with self.connection("map coverage") as connection:
             return await read_runs(connection, Wanted(wanted))
+
+    async def set_state(self, *states: MarketState) -> None:
+        """Record the states of markets and venues, each instead of the one before, all or none.
+
+        Raises:
+            ValueError: a name or a reason that cannot be stored; a venue's own symbol is empty.
+        """
+        for one in states:
+            _check_name("exchange", one.exchange)
+            if one.symbol:
+                _check_name("symbol", one.symbol)
+            if one.reason:
+                checked_reason(one.reason)
+        if not states:
+            return
+        latest = {(one.exchange, one.symbol): one for one in states}
+        columns = [list(column) for column in zip(*latest.values(), strict=True)]
+        async with self.connection("record market states") as connection:
+            await connection.execute(statement("set_states"), *columns)
+
+    async def read_states(self, exchange: str | None = None) -> dict[tuple[str, str], MarketState]:
+        """Return every recorded state, of one venue or of all, by exchange and symbol."""
+        async with self.connection("read market states") as connection:
+            rows = await connection.fetch(statement("read_states"), exchange)
+        return {(row[0], row[1]): MarketState(row[0], row[1], Lifecycle(row[2]), row[3], row[4]) for row in rows}
 
     async def init_symbol(self, exchange: str, symbol: str, main: str = "view") -> bool:
         """Create the documented relations `<exchange>.<symbol>_trades`, `_candles1m`, `_candles1m_view`, `_ohlcv`.
