@@ -43,7 +43,7 @@ class Exchanges:
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
             if name not in self._open:
-                exchange = open_exchange(name, clock=self._clock)
+                exchange = open_exchange(name, clock=self._clock, page_rows=self._page_rows)
                 self._open[name] = await self._stack.enter_async_context(exchange)
             return self._open[name]
 

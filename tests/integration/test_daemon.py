@@ -15,6 +15,7 @@ from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wante
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 from fullon_ohlcv_service.demo import seed_database
+from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.reporter import StatusReporter
 from fullon_ohlcv_service.status import Phase
 from fullon_orm import DatabaseContext, init_db
@@ -232,3 +233,15 @@ async def test_trades_of_every_exchange_are_collected_where_asked_for(
         aggregates = seeded.truth("binance", "BTC/USDT").aggregates(*interval)
         assert [row[5] for row in stored] == [one.trade_id for one in aggregates]
         assert [row[:4] for row in stored] == [tuple(one)[:4] for one in aggregates]
+
+
+@pytest.mark.parametrize(("rows", "least", "most"), [("100", 15, 30), ("1000", 2, 8)])
+async def test_the_historical_limit_is_how_many_rows_a_page_asks_for(
+    seeded: SimulatedMarket, monkeypatch: pytest.MonkeyPatch, rows: str, least: int, most: int
+) -> None:
+    """A day of one symbol's candles is 1,440 rows."""
+    monkeypatch.setenv("OHLCV_HISTORICAL_LIMIT", rows)
+    async with DatabaseContext() as db:
+        (symbol,) = [one for one in await db.symbols.get_by_exchange("binance") if one.symbol == "BTC/USDT"]
+    assert await HistoricOHLCVCollector().start_symbol(symbol) > 0
+    assert least <= seeded.requests("binance").paths["/api/v3/klines"] <= most

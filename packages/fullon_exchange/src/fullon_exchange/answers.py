@@ -38,5 +38,11 @@ class VenueFacts:
 
     honours_cursor: bool = False
     """True once an answer has shown that trades are paged by the cursor asked for."""
+    page_rows: int | None = None
+    """How many rows an answer is asked for at most; None for what the venue allows."""
     listed_us: dict[str, int] = field(default_factory=dict)
     """When a market's first trade or candle was, by unified symbol; bounded by the number of markets."""
+
+    def rows(self, venue_max: int) -> int:
+        """Return how many rows to ask for where the venue allows `venue_max`."""
+        return venue_max if self.page_rows is None else min(venue_max, self.page_rows)

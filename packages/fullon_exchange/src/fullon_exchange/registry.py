@@ -15,7 +15,7 @@ from fullon_exchange.kraken.rest import Kraken
 from fullon_exchange.native import NativeExchange
 from fullon_exchange.venue import Venue
 
-_NATIVE: dict[str, Callable[[], Venue]] = {
+_NATIVE: dict[str, Callable[[int | None], Venue]] = {
     "binance": Binance,
     "bitmex": Bitmex,
     "hyperliquid": Hyperliquid,
@@ -26,10 +26,11 @@ NATIVE_EXCHANGES = tuple(sorted(_NATIVE))
 """Names of the exchanges that are spoken to without ccxt."""
 
 
-def open_exchange(name: str, *, clock: Clock | None = None) -> Exchange:
+def open_exchange(name: str, *, clock: Clock | None = None, page_rows: int | None = None) -> Exchange:
     """Return the exchange called `name` (ccxt's spelling, either case); enter it to use it.
 
-    `clock` defaults to what the environment says (`FULLON_CLOCK`).
+    `clock` defaults to what the environment says (`FULLON_CLOCK`); `page_rows` bounds the rows of one answer where
+    the venue lets one ask for fewer than its most.
 
     Raises:
         UnknownExchange: no exchange of this name; lists near names.
@@ -37,7 +38,7 @@ def open_exchange(name: str, *, clock: Clock | None = None) -> Exchange:
     """
     key = name.strip().lower()
     if key in _NATIVE:
-        return NativeExchange(_NATIVE[key](), clock=clock)
+        return NativeExchange(_NATIVE[key](page_rows), clock=clock)
     known = _ccxt_names()
     if key in known:
         raise NotSupported(

@@ -145,7 +145,9 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
     return listings
 
 
-def parse_trades(body: bytes, symbol: str, *, first_id: int | None, start_us: int, cursor: int) -> TradeAnswer:
+def parse_trades(
+    body: bytes, symbol: str, *, first_id: int | None, start_us: int, cursor: int, rows_max: int = ROWS_MAX
+) -> TradeAnswer:
     """Return the trades of an answer of `aggTrades`, asked for from `first_id` or from `start_us` on.
 
     The next cursor is the id after the last one.
@@ -168,7 +170,7 @@ def parse_trades(body: bytes, symbol: str, *, first_id: int | None, start_us: in
         return TradeAnswer(trades, cursor, unreadable=faults[:_FAULTS_MAX])
     first_us = rows[0].T * 1000 + 999
     honoured = first_us >= start_us if first_id is None else rows[0].a >= first_id
-    return TradeAnswer(trades, rows[-1].a + 1, total >= ROWS_MAX, honoured, faults[:_FAULTS_MAX])
+    return TradeAnswer(trades, rows[-1].a + 1, total >= rows_max, honoured, faults[:_FAULTS_MAX])
 
 
 def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:

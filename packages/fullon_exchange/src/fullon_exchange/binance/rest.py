@@ -51,8 +51,8 @@ class Binance:
         cadence_s=2.0,
     )
 
-    def __init__(self) -> None:
-        self._facts = VenueFacts()
+    def __init__(self, page_rows: int | None = None) -> None:
+        self._facts = VenueFacts(page_rows=page_rows)
 
     async def fetch_time(self, http: HttpClient) -> int:
         return await http.get("/api/v3/time", {}, mapper.parse_time, urgency=Urgency.LIVE)
@@ -96,7 +96,9 @@ class _Candles:
         self._market = listing.wire["rest"]
 
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
-        return await self._ask({"startTime": start_us // 1000, "endTime": end_us // 1000 - 1, "limit": mapper.ROWS_MAX})
+        return await self._ask(
+            {"startTime": start_us // 1000, "endTime": end_us // 1000 - 1, "limit": self._facts.rows(mapper.ROWS_MAX)}
+        )
 
     async def fetch_listed_us(self) -> int | None:
         key = f"{self.symbol} {self.timeframe.name}"
@@ -129,6 +131,7 @@ class _Trades:
     def __init__(self, http: HttpClient, listing: Listing, urgency: Urgency, facts: VenueFacts) -> None:
         self.symbol = listing.symbol
         self.facts = facts
+        self._rows = facts.rows(mapper.ROWS_MAX)
         self._http = http
         self._urgency = urgency
         self._market = listing.wire["rest"]
@@ -138,8 +141,8 @@ class _Trades:
 
     async def fetch(self, cursor: int) -> TradeAnswer:
         if cursor < 0:
-            return await self._ask({"startTime": -cursor, "limit": mapper.ROWS_MAX}, None, -cursor * 1000, cursor)
-        return await self._ask({"fromId": cursor, "limit": mapper.ROWS_MAX}, cursor, 0, cursor)
+            return await self._ask({"startTime": -cursor, "limit": self._rows}, None, -cursor * 1000, cursor)
+        return await self._ask({"fromId": cursor, "limit": self._rows}, cursor, 0, cursor)
 
     async def fetch_listed_us(self) -> int | None:
         if self.symbol not in self.facts.listed_us:
@@ -155,7 +158,14 @@ class _Trades:
         return await self._http.get(
             "/api/v3/aggTrades",
             {"symbol": self._market, **params},
-            partial(mapper.parse_trades, symbol=self.symbol, first_id=first_id, start_us=start_us, cursor=cursor),
+            partial(
+                mapper.parse_trades,
+                symbol=self.symbol,
+                first_id=first_id,
+                start_us=start_us,
+                cursor=cursor,
+                rows_max=self._rows,
+            ),
             weight=_AGG_TRADES_WEIGHT,
             urgency=self._urgency,
         )

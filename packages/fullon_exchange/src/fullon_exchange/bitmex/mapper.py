@@ -154,7 +154,7 @@ def time_and_offset(cursor: int) -> tuple[int, int]:
     return divmod(cursor, _OFFSETS)
 
 
-def parse_trades(body: bytes, symbol: str, cursor: int) -> TradeAnswer:
+def parse_trades(body: bytes, symbol: str, cursor: int, rows_max: int = ROWS_MAX) -> TradeAnswer:
     """Return the trades of an answer of `trade`, asked for with `cursor`.
 
     The next cursor is the last row's millisecond from its first row on: those rows come again, which proves that
@@ -187,7 +187,7 @@ def parse_trades(body: bytes, symbol: str, cursor: int) -> TradeAnswer:
     following = cursor_of(last_ms)
     if first_ms == last_ms:
         following = cursor_of(last_ms, total + (offset if last_ms == asked_ms else 0))
-    return TradeAnswer(trades, following, total >= ROWS_MAX, first_ms >= asked_ms, faults[:_FAULTS_MAX])
+    return TradeAnswer(trades, following, total >= rows_max, first_ms >= asked_ms, faults[:_FAULTS_MAX])
 
 
 def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswer:

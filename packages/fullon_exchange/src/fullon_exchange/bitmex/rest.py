@@ -48,8 +48,8 @@ class Bitmex:
         cadence_s=5.0,
     )
 
-    def __init__(self) -> None:
-        self._facts = VenueFacts()
+    def __init__(self, page_rows: int | None = None) -> None:
+        self._facts = VenueFacts(page_rows=page_rows)
 
     async def fetch_time(self, http: HttpClient) -> int:
         """Return when an instrument was last updated, which happens every 5 s: a time the venue has surely reached."""
@@ -91,7 +91,7 @@ class _Candles:
         # The last bucket ends at `end_us`; a millisecond more has it in, whether `endTime` is inclusive or not.
         first_end_us = start_us + (self.timeframe.step_us or MINUTE_US)
         times = {"startTime": _iso(first_end_us // 1000), "endTime": _iso(end_us // 1000 + 1)}
-        return await self._ask({**times, "count": mapper.ROWS_MAX})
+        return await self._ask({**times, "count": self._facts.rows(mapper.ROWS_MAX)})
 
     async def fetch_listed_us(self) -> int | None:
         key = f"{self.symbol} {self.timeframe.name}"
@@ -121,6 +121,7 @@ class _Trades:
     def __init__(self, http: HttpClient, listing: Listing, urgency: Urgency, facts: VenueFacts) -> None:
         self.symbol = listing.symbol
         self.facts = facts
+        self._rows = facts.rows(mapper.ROWS_MAX)
         self._http = http
         self._urgency = urgency
         self._name = listing.wire["rest"]
@@ -130,7 +131,7 @@ class _Trades:
 
     async def fetch(self, cursor: int) -> TradeAnswer:
         time_ms, offset = mapper.time_and_offset(cursor)
-        return await self._ask({"startTime": _iso(time_ms), "start": offset, "count": mapper.ROWS_MAX}, cursor)
+        return await self._ask({"startTime": _iso(time_ms), "start": offset, "count": self._rows}, cursor)
 
     async def fetch_listed_us(self) -> int | None:
         if self.symbol not in self.facts.listed_us:
@@ -144,7 +145,7 @@ class _Trades:
         return await self._http.get(
             "/api/v1/trade",
             {"symbol": self._name, **params},
-            partial(mapper.parse_trades, symbol=self.symbol, cursor=cursor),
+            partial(mapper.parse_trades, symbol=self.symbol, cursor=cursor, rows_max=self._rows),
             urgency=self._urgency,
         )
 

@@ -54,13 +54,13 @@ class Hyperliquid:
     http: HttpDialect = mapper.HyperliquidHttp()
     budget = BudgetSpec(per_s=17.0, burst=150.0)
 
-    def __init__(self) -> None:
+    def __init__(self, page_rows: int | None = None) -> None:
         """Read from the environment how many sockets the streams are spread over (`CONNECTIONS_VARIABLE`).
 
         Raises:
             ValueError: the variable does not parse; the sentence says what is allowed.
         """
-        self._facts = VenueFacts()
+        self._facts = VenueFacts(page_rows=page_rows)
         connections = _connections_max()
         self.sockets = SocketLimits(
             sockets_max=connections,

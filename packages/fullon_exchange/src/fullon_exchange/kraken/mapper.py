@@ -166,7 +166,7 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
     return listings
 
 
-def parse_trades(body: bytes, symbol: str, cursor: int) -> TradeAnswer:
+def parse_trades(body: bytes, symbol: str, cursor: int, rows_max: int = TRADES_MAX) -> TradeAnswer:
     """Return the trades of an answer of `Trades` to `since=cursor` (nanoseconds, exclusive).
 
     The next cursor lies one nanosecond before `last`: rows of that very nanosecond that did not fit come then,
@@ -199,7 +199,7 @@ def parse_trades(body: bytes, symbol: str, cursor: int) -> TradeAnswer:
         )
     following = max(last - 1, cursor) if rows else cursor
     honoured = not trades or trades[0].timestamp_us * 1000 + 999 >= cursor
-    return TradeAnswer(trades, following, total >= TRADES_MAX, honoured, sorted(faults[:_FAULTS_MAX]))
+    return TradeAnswer(trades, following, total >= rows_max, honoured, sorted(faults[:_FAULTS_MAX]))
 
 
 def _cursor(last: object) -> int:

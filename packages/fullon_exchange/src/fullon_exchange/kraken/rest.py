@@ -39,8 +39,8 @@ class Kraken:
     budget = BudgetSpec(per_s=1.0, burst=2.0)
     sockets = SocketLimits(streams_max=500, streams_per_message=100, messages_per_s=5.0, pong_tells_time=True)
 
-    def __init__(self) -> None:
-        self._facts = VenueFacts()
+    def __init__(self, page_rows: int | None = None) -> None:
+        self._facts = VenueFacts(page_rows=page_rows)
 
     async def fetch_time(self, http: HttpClient) -> int:
         return await http.get("/0/public/Time", {}, mapper.parse_time, urgency=Urgency.LIVE)
@@ -97,6 +97,7 @@ class _Trades:
 
     def __init__(self, http: HttpClient, listing: Listing, urgency: Urgency, facts: VenueFacts) -> None:
         self.facts = facts
+        self._rows = facts.rows(mapper.TRADES_MAX)
         self.symbol = listing.symbol
         self._http = http
         self._urgency = urgency
@@ -108,8 +109,8 @@ class _Trades:
     async def fetch(self, cursor: int) -> TradeAnswer:
         return await self._http.get(
             "/0/public/Trades",
-            {"pair": self._pair, "since": cursor, "count": mapper.TRADES_MAX},
-            partial(mapper.parse_trades, symbol=self.symbol, cursor=cursor),
+            {"pair": self._pair, "since": cursor, "count": self._rows},
+            partial(mapper.parse_trades, symbol=self.symbol, cursor=cursor, rows_max=self._rows),
             urgency=self._urgency,
         )
 
