@@ -259,7 +259,7 @@ class Binance(Venue):
         if connection.silent_s() > _PONG_TIMEOUT_S:
             connection.close(1008, "Pong timeout")
             return
-        connection.ping()
+        self.ping(connection)
         self.schedule.at(now_us + _PING_US, partial(self._ping, connection))
 
 

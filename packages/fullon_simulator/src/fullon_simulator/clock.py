@@ -76,6 +76,20 @@ class MarketClock:
         return f"{_seconds(self.exchange_us)}@{_seconds(self.unix_us)}x{Decimal(repr(self.speed)):f}"
 
 
+class VenueClock(MarketClock):
+    """A venue's own clock: the market's, but for `skew_us`. Set back, it stands still until it is right."""
+
+    def __init__(self, market: MarketClock) -> None:
+        super().__init__(exchange_us=market.exchange_us, unix_us=market.unix_us, speed=market.speed)
+        self._market = market
+        self.skew_us = 0
+
+    def now_us(self) -> int:
+        """Return the time this venue believes it is."""
+        self._latest_us = max(self._latest_us, self._market.now_us() + self.skew_us)
+        return self._latest_us
+
+
 def _micros(text: str) -> int:
     return round(Decimal(text) * SECOND_US)
 

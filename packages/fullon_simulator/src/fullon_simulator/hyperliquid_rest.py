@@ -98,7 +98,7 @@ class HyperliquidRest:
 
     async def _info(self, request: web.Request) -> web.Response:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
-            text = await request.text()
+            text = request.get("text") or await request.text()
         try:
             answer = await self._answer(text)
         except _Refused as refused:

@@ -8,7 +8,7 @@ from fullon_simulator.tape import Tape
 
 
 class Listings:
-    """A venue's markets; one that is not listed yet is unknown to its clients."""
+    """A venue's markets; one that is not listed yet, or no longer, is unknown to its clients."""
 
     def __init__(
         self, tapes: Mapping[str, Tape], clock: MarketClock, names: Callable[[SymbolSpec], Iterable[str]]
@@ -27,4 +27,4 @@ class Listings:
         return tape if tape is not None and self._open(tape) else None
 
     def _open(self, tape: Tape) -> bool:
-        return tape.spec.listed_at_us < self._clock.now_us()
+        return not tape.unlisted and tape.spec.listed_at_us < self._clock.now_us()

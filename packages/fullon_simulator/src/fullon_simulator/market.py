@@ -8,8 +8,10 @@ from typing import Self
 from fullon_simulator.binance import Binance
 from fullon_simulator.bitmex import Bitmex
 from fullon_simulator.catalogue import default_symbols
-from fullon_simulator.clock import MarketClock
+from fullon_simulator.clock import MarketClock, VenueClock
+from fullon_simulator.control import Control
 from fullon_simulator.conventions import CONVENTIONS
+from fullon_simulator.faults_active import Faults
 from fullon_simulator.hyperliquid import Hyperliquid
 from fullon_simulator.kraken import Kraken
 from fullon_simulator.sockets import Counters
@@ -33,6 +35,16 @@ class Truth:
         """When the market was listed, which is when its first trade happened (on BitMEX, the full hour before)."""
         return self._tape.listed_at_us
 
+    @property
+    def ended_at_us(self) -> int | None:
+        """When the market was delisted or its venue closed; None while it is there."""
+        return self._tape.ended_at_us
+
+    @property
+    def pauses(self) -> tuple[tuple[int, int | None], ...]:
+        """When nothing could be traded, `[start_us, end_us)` each: halts, and for ever after the end."""
+        return self._tape.pauses
+
     def trades(self, start_us: int, end_us: int) -> list[TapeTrade]:
         """Return the published trades of `[start_us, end_us)`, oldest first."""
         return self._tape.trades(start_us, min(end_us, self._clock.now_us()))
@@ -51,7 +63,8 @@ class SimulatedMarket:
 
     `venues` says which markets each has. Without `clock` it is that of `FULLON_CLOCK`, read at construction.
     `rate_limits=False` lets every request through; `mixed_frames=True` lets Kraken and BitMEX put trades of several
-    symbols into one message; `recent_listing_us` is when every fifth default market opens.
+    symbols into one message; `recent_listing_us` is when every fifth default market opens. `faults` is where things
+    go wrong on request.
 
     Raises:
         ValueError: an unknown venue, or a symbol named twice.
@@ -73,6 +86,7 @@ class SimulatedMarket:
         self.seed = seed
         self._ports = dict(ports or {})
         self._venues: dict[str, Venue] = {}
+        clocks: dict[str, VenueClock] = {}
         self._stopping = asyncio.Event()
         self._exit = AsyncExitStack()
         cache = BlockCache()
@@ -88,16 +102,20 @@ class SimulatedMarket:
                 tape.share(cache)
                 if tapes.setdefault(tape.spec.symbol, tape) is not tape:
                     raise ValueError(f"{name} is given {tape.spec.symbol} twice; allowed is once")
+            venue_clock = clocks[name] = VenueClock(self.clock)
             if name == "kraken":
-                self._venues[name] = Kraken(tapes, self.clock, limited=rate_limits, mixed_frames=mixed_frames)
+                self._venues[name] = Kraken(tapes, venue_clock, limited=rate_limits, mixed_frames=mixed_frames)
             elif name == "binance":
-                self._venues[name] = Binance(tapes, self.clock, limited=rate_limits)
+                self._venues[name] = Binance(tapes, venue_clock, limited=rate_limits)
             elif name == "hyperliquid":
-                self._venues[name] = Hyperliquid(tapes, self.clock, limited=rate_limits)
+                self._venues[name] = Hyperliquid(tapes, venue_clock, limited=rate_limits)
             elif name == "bitmex":
-                self._venues[name] = Bitmex(tapes, self.clock, limited=rate_limits, mixed_frames=mixed_frames)
+                self._venues[name] = Bitmex(tapes, venue_clock, limited=rate_limits, mixed_frames=mixed_frames)
             else:
                 raise ValueError(f"venue is {name!r}; allowed are {', '.join(CONVENTIONS)}")
+        self.faults = Faults(self._venues, clocks, self.clock, seed)
+        for name, venue in self._venues.items():
+            venue.control = Control(self.faults, name).handle
 
     async def __aenter__(self) -> Self:
         """Listen on every port and let time pass."""
@@ -107,6 +125,7 @@ class SimulatedMarket:
             for name, venue in self._venues.items():
                 await venue.start(self._ports.get(name, 0))
                 tasks.create_task(venue.run(self._stopping))
+            tasks.create_task(self.faults.run(self._stopping))
         except BaseException:
             await self._exit.aclose()
             raise

@@ -6,18 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 _WRITE_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 2.0
 
 
 class Frame(NamedTuple):
-    """One text message on its way out; channel and symbol tell what it is about, where it is about one."""
+    """One text message on its way out; channel and symbol tell what it is about, where it is about one.
+
+    What is no text (a fault's garbage) has another `opcode`; bytes that are no UTF-8 are escaped as surrogates.
+    """
 
     text: str
     channel: str = ""
     symbol: str = ""
+    opcode: WSMsgType = WSMsgType.TEXT
 
 
 class _Ping(NamedTuple):
@@ -50,14 +54,37 @@ class Counters:
 
 
 class Outlet:
-    """The one place that every REST answer and every text frame passes on its way out; here, unchanged.
+    """The one place that everything passes between a venue and its clients; here, unchanged.
 
-    A subclass that drops, repeats, delays or corrupts is put in its place as `market.venue(name).outlet`.
+    Faults are outlets that drop, repeat, delay, corrupt or refuse; `market.faults` puts them in place. Another one
+    may stand as `market.venue(name).outlet`.
     """
+
+    def admit(self, request: web.Request) -> web.StreamResponse | None:
+        """Return what a client that wants a socket gets instead of one."""
+        return None
+
+    def opened(self, connection: "Connection") -> None:
+        """Note a new socket, before the venue greets it."""
+
+    def received(self, connection: "Connection", text: str) -> Iterable[str]:
+        """Return what the venue hears instead of `text`."""
+        return (text,)
 
     def frames(self, connection: "Connection", frame: Frame) -> Iterable[Frame]:
         """Return what is sent to `connection` instead of `frame`."""
         return (frame,)
+
+    def beats(self, connection: "Connection") -> bool:
+        """Tell whether pings and pongs of the WebSocket itself may be sent to `connection`."""
+        return True
+
+    async def asked(self, request: web.Request) -> web.Request | web.StreamResponse:
+        """Return what the venue is asked instead of `request`, or an answer without asking it.
+
+        Another body than the request's is handed on as `request["text"]`.
+        """
+        return request
 
     async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         """Return what is answered to `request` instead of `response`."""
@@ -132,7 +159,7 @@ class Connection:
 
     async def _write(self, item: "Frame | _Ping | _Pong | _Close") -> None:
         if isinstance(item, Frame):
-            await self._socket.send_str(item.text)
+            await self._socket.send_frame(item.text.encode("utf-8", "surrogateescape"), item.opcode)
             self._counters.frames += 1
         elif isinstance(item, _Ping):
             await self._socket.ping()

@@ -23,6 +23,7 @@ from fullon_simulator.columns import (
     tuples,
 )
 from fullon_simulator.conventions import CONVENTIONS
+from fullon_simulator.faults_history import Pause, PausedHistory, united
 from fullon_simulator.generator import GeneratedHistory
 from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.timeframes import MINUTE, Timeframe
@@ -107,11 +108,53 @@ class Tape:
         convention.check(venue, spec.symbol)
         self.venue = venue
         self.spec = spec
-        self._history = history or GeneratedHistory(seed, venue, spec, time_step_us=convention.time_step_us)
+        self._whole = history or GeneratedHistory(seed, venue, spec, time_step_us=convention.time_step_us)
+        self._history: History = self._whole
+        self._pauses: list[Pause] = []
+        self._ends: dict[int, tuple[int, bool]] = {}
         self._cache = cache or BlockCache()
         self._day_found = self._history.first_day
         self._price_unit = 10**spec.price_digits
         self._volume_unit = 1 if convention.counts_contracts else 10**spec.volume_digits
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        """When the market stood still, in order."""
+        return united(self._pauses)
+
+    def pause(self, start_us: int, end_us: int | None = None) -> int:
+        """Let the market stand still in `[start_us, end_us)`, without an end until `resume`; return its number.
+
+        `start_us` lies after everything that has been read for a client: the trades after the pause are numbered on.
+        """
+        self._pauses.append((start_us, end_us))
+        self._history = PausedHistory(self._whole, self.pauses)
+        return len(self._pauses) - 1
+
+    def resume(self, number: int, end_us: int) -> None:
+        """Let the pause of this number end at `end_us`."""
+        self._pauses[number] = (self._pauses[number][0], end_us)
+        self._history = PausedHistory(self._whole, self.pauses)
+
+    @property
+    def ended_at_us(self) -> int | None:
+        """When the market ended; None while it is there."""
+        return min((at_us for at_us, _ in self._ends.values()), default=None)
+
+    @property
+    def unlisted(self) -> bool:
+        """True where its venue knows nothing of it any more."""
+        return any(unlisted for _, unlisted in self._ends.values())
+
+    def end(self, at_us: int, *, unlisted: bool) -> int:
+        """Note that the market has ended, until it is listed again; return the number of this end."""
+        number = len(self._ends)
+        self._ends[number] = (at_us, unlisted)
+        return number
+
+    def relist(self, number: int) -> None:
+        """Take the end of this number back."""
+        del self._ends[number]
 
     def share(self, cache: BlockCache) -> None:
         """Keep the days read last in `cache` from now on."""

@@ -1,9 +1,11 @@
 """What every simulated venue has in common: one port, one schedule, one way out."""
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from typing import Protocol
 
@@ -12,14 +14,15 @@ from aiohttp import WSMsgType, web
 from fullon_simulator.clock import MarketClock
 from fullon_simulator.columns import TradeColumns
 from fullon_simulator.errors import PortUnavailable
-from fullon_simulator.schedule import Schedule
+from fullon_simulator.schedule import Schedule, tick_s
 from fullon_simulator.sockets import Connection, Counters, Frame, Outlet, new_socket
 from fullon_simulator.tape import Tape
 
-_TICK_MIN_S = 0.01
-_TICK_MAX_S = 0.1
 _SHUTDOWN_S = 2.0
+_BACKLOG = 128
 _TOO_MANY_REQUESTS = 429
+
+CONTROL_PATH = "/_control"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,7 +64,13 @@ class Venue(ABC):
         self.outlet = Outlet()
         self.schedule = Schedule()
         self.connections: set[Connection] = set()
+        self.control: Handler | None = None
+        """What answers on the paths under `CONTROL_PATH`, which no real venue has; no fault touches them."""
         self.origin = ""
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
+        self._downs = 0
         self._rest = rest
         self._socket_paths = socket_paths
         self._feeds: dict[str, Feed] = {}
@@ -111,6 +120,13 @@ class Venue(ABC):
         if not feed.followers:
             del self._feeds[symbol]
 
+    def reconsider(self, symbol: str) -> None:
+        """Look again when the symbol trades next: its tape has changed from now on."""
+        if symbol in self._feeds:
+            # What was scheduled for the old feed finds that it is no longer the symbol's.
+            feed = self._feeds[symbol] = copy(self._feeds[symbol])
+            self._expect(feed)
+
     def _expect(self, feed: Feed) -> None:
         time_us = feed.tape.time_at(feed.position)
         if time_us is not None:
@@ -142,26 +158,71 @@ class Venue(ABC):
             app.router.add_route(method or "GET", path, handler)
         for path in self._socket_paths:
             app.router.add_get(path, self._serve_socket)
+        if self.control is not None:
+            app.router.add_route("*", f"{CONTROL_PATH}{{rest:(/.*)?}}", self.control)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
         try:
-            await site.start()
+            self._held = socket.create_server(("127.0.0.1", port))
         except OSError as error:
             await self._runner.cleanup()
             raise PortUnavailable(self.name, port, error.strerror or str(error)) from error
-        bound: int = self._runner.addresses[0][1]
-        self.origin = f"http://127.0.0.1:{bound}"
+        self._port = self._held.getsockname()[1]
+        self.origin = f"http://127.0.0.1:{self._port}"
+        await self._listen()
+
+    async def _listen(self) -> None:
+        """Take connections on the port that is held."""
+        if self._runner is None or self._runner.server is None or self._held is None:
+            return
+        held, self._held = self._held, None
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._runner.server, sock=held, backlog=_BACKLOG)
+
+    def go_down(self) -> None:
+        """Cut every connection and refuse new ones, until `come_back` was called as often."""
+        self._downs += 1
+        if self._server is None or self._runner is None or self._runner.server is None:
+            return
+        self._server.close()
+        self._server = None
+        self._hold()
+        for client in self._runner.server.connections:
+            if client.transport is not None:
+                client.transport.abort()
+
+    def come_back(self) -> None:
+        """Listen again at the next tick, unless somebody else still keeps the venue down."""
+        self._downs -= 1
+
+    def _hold(self) -> None:
+        """Bind the port without listening: connections are refused, and nobody else gets it."""
+        held = socket.socket()
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", self._port))
+        except OSError:
+            # A loop may close the old socket a little later; the next tick tries again.
+            held.close()
+            return
+        self._held = held
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Send what becomes visible, tick by tick, until `stopping` is set; then close sockets and port."""
-        tick_s = min(_TICK_MAX_S, max(_TICK_MIN_S, _TICK_MAX_S / self.clock.speed))
         while not stopping.is_set():
             self.tick(self.clock.now_us())
+            if self._server is None and self._held is None:
+                self._hold()
+            if self._server is None and not self._downs:
+                await self._listen()
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), tick_s)
+                await asyncio.wait_for(stopping.wait(), tick_s(self.clock))
         for connection in self.connections:
             connection.close(1001, "going away")
+        if self._server is not None:
+            self._server.close()
+        if self._held is not None:
+            self._held.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -175,13 +236,23 @@ class Venue(ABC):
         for sent in self.outlet.frames(connection, frame):
             connection.send(sent, now_us)
 
+    def ping(self, connection: Connection) -> None:
+        """Send a ping frame, unless the outlet swallows it."""
+        if self.outlet.beats(connection):
+            connection.ping()
+
     @web.middleware
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(CONTROL_PATH):
+            return await handler(request)
         self.counters.paths[request.path] += 1
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await handler(request)
+            return self.outlet.admit(request) or await handler(request)
+        asked = await self.outlet.asked(request)
+        if not isinstance(asked, web.Request):
+            return asked
         refusal = self._rest.check(request)
-        response = refusal or await handler(request)
+        response = refusal or await handler(asked)
         if refusal is not None or response.status == _TOO_MANY_REQUESTS:
             self.counters.refused += 1
         return await self.outlet.answer(request, response)
@@ -196,13 +267,15 @@ class Venue(ABC):
         try:
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(connection.write())
+                self.outlet.opened(connection)
                 self.opened(connection, request)
                 async for message in socket:
                     connection.heard()
                     self.heard(connection, self.clock.now_us())
                     if message.type is WSMsgType.TEXT:
-                        self.received(connection, message.data, self.clock.now_us())
-                    elif message.type is WSMsgType.PING:
+                        for text in self.outlet.received(connection, message.data):
+                            self.received(connection, text, self.clock.now_us())
+                    elif message.type is WSMsgType.PING and self.outlet.beats(connection):
                         connection.pong(message.data)
                 writer.cancel()
         finally:
