@@ -11,7 +11,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from fullon_simulator import MarketClock, SimulatedMarket, SymbolSpec, Tape
+from fullon_simulator import MarketClock, SimulatedMarket, SymbolSpec, Tape, default_symbols
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
@@ -138,6 +138,23 @@ def test_the_first_candle_of_all_opens_with_its_first_trade() -> None:
 
 def test_a_market_is_listed_at_a_full_hour() -> None:
     assert Tape(7, "bitmex", SPECS[4]).listed_at_us == NOON_US - 3 * HOUR_US
+
+
+def test_default_markets_trade_ticks_and_lots() -> None:
+    specs = default_symbols("bitmex", 60)
+    assert len({spec.symbol for spec in specs}) == 60
+    assert [spec.symbol for spec in specs[:3]] == ["BTC/USD:BTC", "BTC/USDT:USDT", "ETH/USDT:USDT"]
+    for spec in specs:
+        rows = Tape(7, "bitmex", spec).read(0, 100)
+        assert not any(rows.price % spec.price_step)
+        assert not any(rows.volume % spec.volume_step)
+    assert (specs[0].price_digits, specs[0].price_step, specs[0].volume_step) == (1, 5, 100)
+
+
+@pytest.mark.parametrize("steps", [{"price_step": 0}, {"volume_step": -1}])
+def test_steps_are_one_or_more(steps: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="allowed is 1 or more"):
+        SymbolSpec("BTC/USD:BTC", **steps)
 
 
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USD:USD", "ETH/USD:BTC", "ETH/EUR:ETH"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullon_simulator import MarketClock, SimulatedMarket, SymbolSpec, Tape
+from fullon_simulator import MarketClock, SimulatedMarket, SymbolSpec, Tape, default_symbols
 from fullon_simulator.conventions import transaction_id
 from fullon_simulator.hyperliquid import Hyperliquid
 from fullon_simulator.hyperliquid_wire import coins
@@ -133,6 +133,14 @@ def test_trade_ids_tell_nothing_of_the_order() -> None:
 def test_order_types_are_not_told() -> None:
     tape = Tape(7, "hyperliquid", SPECS[0])
     assert {row.order_type for row in tape.trades(NOON_US - MINUTE_US * 10, NOON_US)} == {""}
+
+
+def test_default_markets_are_perpetuals_and_some_spot_ones() -> None:
+    specs = default_symbols("hyperliquid", 60)
+    assert len({spec.symbol for spec in specs}) == 60
+    assert [spec.symbol for spec in specs[:4]] == ["BTC/USDC:USDC", "ETH/USDC:USDC", "DOGE/USDC:USDC", "PURR/USDC"]
+    assert len({*coins(specs).values()}) == 60
+    assert all(spec.price_digits + spec.volume_digits <= 6 for spec in specs)
 
 
 @pytest.mark.parametrize("symbol", ["BTC/USDT:USDT", "BTC/USD", "BTC/USDC:BTC"])

@@ -98,7 +98,7 @@ def test_a_port_in_use_is_one_sentence_and_exit_code_1() -> None:
     [
         ([], "no venue is given"),
         (["--venue", "kraken"], "'kraken' is not NAME:N"),
-        (["--venue", "bitmex:3"], "allowed are kraken, binance"),
+        (["--venue", "mtgox:3"], "allowed are kraken, binance"),
         (["--venue", "kraken:1", "--clock", "soon"], "the clock is 'soon'"),
         (["--venue", "kraken:1", "--port", "kraken"], "'kraken' is not NAME=PORT"),
         (["--venue", "kraken:1", "--recent-listing", "soon"], "'soon' is neither"),

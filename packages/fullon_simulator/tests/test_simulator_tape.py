@@ -216,7 +216,7 @@ def test_a_wrong_spec_is_refused_with_what_is_allowed(wrong: dict[str, object], 
 def test_a_wrong_market_is_refused_with_what_is_allowed() -> None:
     spec = SymbolSpec("A/B")
     with pytest.raises(ValueError, match="kraken, binance"):
-        SimulatedMarket({"bitmex": 3})
+        SimulatedMarket({"mtgox": 3})
     with pytest.raises(ValueError, match="twice"):
         SimulatedMarket({"kraken": [spec, spec]})
     with pytest.raises(ValueError, match="has A/B"):
