@@ -25,9 +25,9 @@ from fullon_orm.models import Exchange, Symbol, User
 from fullon_simulator import SimulatedMarket
 
 SEED = 7
-SYMBOLS_PER_VENUE = 6
 BACKTEST_DAYS = 1
-VENUES = ("kraken", "binance")
+VENUES = {"kraken": 5, "binance": 5, "hyperliquid": 3}
+"""How many of each simulated venue's markets are collected."""
 AUDIT_MAX_S = 2.5
 
 
@@ -61,7 +61,7 @@ def _symbol(name: str, cat_ex_id: int, backtest_days: int) -> Symbol:
 
 async def demonstrate(console: Console | None, servers: EmbeddedServers, duration_s: float | None) -> None:
     """Run market and daemon until stopped, then compare what was stored with the truth."""
-    async with SimulatedMarket(dict.fromkeys(VENUES, SYMBOLS_PER_VENUE), seed=SEED) as market:
+    async with SimulatedMarket(VENUES, seed=SEED) as market:
         os.environ.update(market.environment())
         await init_db()
         await seed_database(market)
