@@ -148,6 +148,8 @@ async def test_before_the_listing_nothing_is_served_and_that_is_said(market: Any
         trades = [page async for page in exchange.fetch_trades(symbol, start_us, end_us)]
     assert unavailable(candles) == [((start_us, listed_us), reasons.LISTED_LATER)]
     assert candles[-1].interval[1] == end_us
+    minutes = (end_us - listed_us) // MINUTE_US
+    assert len(records(candles)) == minutes - (first_us - listed_us) // MINUTE_US, "before the first trade no price"
     assert [plain(row) for row in records(candles) if row.trades] == told(market, symbol, start_us, end_us)
     assert unavailable(trades) == [((start_us, first_us - first_us % MINUTE_US), reasons.LISTED_LATER)]
     assert [plain_trade(row) for row in records(trades)] == told_trades(market, symbol, start_us, end_us)

@@ -11,11 +11,18 @@ from typing import Any
 
 import pytest
 
-from fullon_exchange import Clock, open_exchange
+from fullon_exchange import Clock, Listing, open_exchange
+from fullon_exchange.backoff import Backoff
+from fullon_exchange.budget import BudgetSpec, RateBudget
+from fullon_exchange.errors import ExchangeUnavailable, NotSupported, RequestRefused
 from fullon_exchange.history import reasons
+from fullon_exchange.http import HttpClient
 from fullon_exchange.hyperliquid.rest import Hyperliquid
 from fullon_exchange.interface import LiveSession
+from fullon_exchange.live.session import NativeSession
+from fullon_exchange.live.time import ServerTime
 from fullon_exchange.native import NativeExchange
+from fullon_exchange.queue.rest import RestHandler
 from fullon_exchange.records import (
     Candle,
     Candles,
@@ -181,6 +188,69 @@ async def test_markets_are_listed_and_the_venues_clock_is_told(market: Any) -> N
         assert set(listings) == set(SYMBOLS)
         assert listings["BTC/USDC:USDC"].wire["ws"] == "BTC"
         assert abs(await exchange.fetch_time() - market.clock.now_us()) < 60_000_000
+
+
+async def test_what_hyperliquid_refuses_is_an_error_of_the_right_kind(market: Any) -> None:
+    async with HttpClient(
+        "hyperliquid",
+        market.origin("hyperliquid"),
+        RateBudget(BudgetSpec(per_s=1000.0, burst=1000.0)),
+        Hyperliquid.http,
+        attempts_max=2,
+        backoff=lambda: Backoff(0.001, 0.001),
+    ) as http:
+        with pytest.raises(RequestRefused, match="HTTP 422 to /info: Failed to deserialize") as refused:
+            await http.post("/info", {"type": "weather"}, bytes)
+        assert refused.value.code == "422"
+        asked = {"coin": "NOSUCHCOIN", "interval": "1m", "startTime": 0, "endTime": 1}
+        with pytest.raises(ExchangeUnavailable, match="HTTP 500 to /info: null") as away:
+            await http.post("/info", {"type": "candleSnapshot", "req": asked}, bytes)
+        assert away.value.retryable
+
+
+async def test_the_documented_face_says_what_hyperliquid_lacks(market: Any) -> None:
+    async with open_exchange("hyperliquid") as exchange:
+        rest = RestHandler(exchange)
+        assert not rest.needs_trades_for_ohlcv()
+        with pytest.raises(NotSupported, match="trades of the past are not served"):
+            await rest.get_public_trades("BTC/USDC:USDC")
+        assert len(await rest.get_ohlcv("BTC/USDC:USDC", limit=3)) == 3
+
+
+async def test_sockets_are_opened_no_faster_than_the_venue_allows() -> None:
+    """A server that closes at once; 50 ms between two attempts although the backoff is shorter."""
+    opened: list[float] = []
+    enough = asyncio.Event()
+
+    async def close_at_once(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(asyncio.get_running_loop().time())
+        if len(opened) == 5:
+            enough.set()
+        writer.close()
+
+    venue = Hyperliquid()
+    venue.sockets = replace(venue.sockets, connects=BudgetSpec(per_s=20.0, burst=1.0))
+
+    async def fetch_time() -> int:
+        return Clock().now_us()
+
+    async def fetch_listing(symbol: str) -> Listing:
+        return Listing(symbol, "", "", True, {"ws": symbol})
+
+    async with await asyncio.start_server(close_at_once, "127.0.0.1", 0) as server, asyncio.timeout(10):
+        session = NativeSession(
+            venue,
+            url=f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws",
+            clock=Clock(),
+            server_time=ServerTime(),
+            fetch_time=fetch_time,
+            fetch_listing=fetch_listing,
+            backoff=lambda: Backoff(0.001, 0.001),
+        )
+        async with session:
+            await session.subscribe("trades", ["BTC/USDC:USDC"])
+            await enough.wait()
+    assert opened[-1] - opened[0] >= 4 * 0.05 - 0.01
 
 
 # --- live -------------------------------------------------------------------------------------------------------

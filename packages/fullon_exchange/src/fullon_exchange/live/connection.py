@@ -88,6 +88,9 @@ class Connection(WSListener):
             raise ExchangeUnavailable(
                 f"no WebSocket at {self._around.url}: {reason}", exchange=self._around.exchange
             ) from error
+        if self._transport is None:
+            # picows returns as if all were well when the server hangs up before it has answered.
+            raise ExchangeUnavailable(f"no WebSocket at {self._around.url}: it hung up", exchange=self._around.exchange)
         self.opened = True
         self._opened_at = self._intake.frame_at = time.monotonic()
         if self._buffer.full:

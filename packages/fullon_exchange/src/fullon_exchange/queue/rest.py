@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fullon_exchange.clock import Clock
+from fullon_exchange.errors import NotSupported
 from fullon_exchange.interface import Exchange
 from fullon_exchange.queue.priority import Priority
 from fullon_exchange.records import Page, Record
@@ -86,10 +87,13 @@ class RestHandler:
         `type` (`market`, `limit` or empty).
 
         Raises:
+            NotSupported: the venue serves no trades of the past.
             UnknownSymbol: not listed.
             ValueError: `limit` below 1.
         """
         _check_limit(limit)
+        if not self.exchange.traits.trade_history:
+            raise NotSupported("trades of the past are not served", exchange=self.exchange.name, symbol=symbol)
         now_us = self._clock.now_us()
         start_us = round(since * 1_000_000) if since is not None else now_us - HOUR_US
         pages = self.exchange.fetch_trades(symbol, start_us, now_us, urgency=priority.urgency)
