@@ -89,6 +89,7 @@ class OhlcvServiceDaemon:
             raise RuntimeError("this daemon is running already")
         self._ended.clear()
         self._stop.clear()
+        self._added.clear()
         try:
             config = self._config or OhlcvServiceConfig.from_env()
             await self._wait_for_servers()
@@ -121,7 +122,7 @@ class OhlcvServiceDaemon:
             ValueError: not a symbol with a name and an exchange.
         """
         wanted = WantedSymbol.from_orm(symbol)
-        if self._runtime is not None:
+        if not self._ended.is_set():
             self._added.add(wanted)
             self._changed.set()
             return

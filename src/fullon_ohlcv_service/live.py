@@ -198,7 +198,7 @@ class LiveCollector(ABC):
             wanted = {one.symbol for one in self._wanted.get(name, ())}
             for symbol in sorted(wanted - listings.keys()):
                 near = ", ".join(get_close_matches(symbol, listings)) or "none"
-                self._refuse(name, symbol, f"{name} does not list {symbol}; near names: {near}")
+                self._rt.board.refuse(name, symbol, f"{name} does not list {symbol}; near names: {near}")
             surplus = subscribed - wanted
             missing = (wanted & listings.keys()) - subscribed
             if surplus:
@@ -212,8 +212,4 @@ class LiveCollector(ABC):
     def _say_rejected(self, name: str, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Rejected):
-                self._refuse(name, event.symbol, f"{name} refused {event.channel}: {event.reason}")
-
-    def _refuse(self, name: str, symbol: str, sentence: str) -> None:
-        if self._rt.board.set_problem(name, symbol, sentence):
-            self._log.error("not streamed", exchange=name, symbol=symbol, why=sentence)
+                self._rt.board.refuse(name, event.symbol, f"{name} refused {event.channel}: {event.reason}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fullon_exchange.clock import Clock, floor_minute_us
+from fullon_log import get_component_logger
 from fullon_ohlcv.records import CoverageSummary
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 
@@ -106,6 +107,11 @@ class StatusBoard:
         """Count rows that have been stored."""
         if (status := self.get(exchange, symbol)) is not None:
             status.rows += rows
+
+    def refuse(self, exchange: str, symbol: str, sentence: str) -> None:
+        """Say why a symbol cannot be collected, on its line and, where that is news, in the log."""
+        if self.set_problem(exchange, symbol, sentence):
+            get_component_logger(f"fullon.ohlcv.collector.{exchange}.{symbol}").error("not collected", why=sentence)
 
     def set_problem(self, exchange: str, symbol: str, sentence: str) -> bool:
         """Say why a symbol cannot be collected; an empty sentence takes it back. True where that is news."""
