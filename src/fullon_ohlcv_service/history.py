@@ -1,12 +1,14 @@
 """Fill the gaps of the ledger over REST: first start, restart, reconnect and repair are this one path."""
 
 import asyncio
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, ClassVar
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
@@ -18,6 +20,7 @@ from fullon_ohlcv.errors import StorageError, StorageUnavailable
 from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
+from fullon_ohlcv_service.gap_order import in_order, is_repair, most_urgent_first
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
@@ -29,8 +32,8 @@ RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
 SETTLE_S = 1.0
 """How long after a minute's end a venue's REST side is given to know all of it."""
-REPAIR_AGE_MAX_US = 2 * 3600 * 1_000_000
-"""A gap that ends within this of now is repair, an older one back-fill."""
+FILL_MAX_S = 30.0
+"""After this long a fill gives way, so that the order of all gaps is decided anew."""
 
 
 @dataclass(slots=True)
@@ -66,9 +69,13 @@ class HistoricCollector(ABC):
     def serves(self, exchange: Exchange) -> bool:
         """Tell whether this collector fills the venue's history."""
 
+    def _reach_us(self, exchange: Exchange, series: Series) -> int | None:
+        """Return how far back the venue serves a series; None where nothing is ever forgotten."""
+        return None
+
     @abstractmethod
     def _pages(
-        self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency
+        self, exchange: Exchange, series: Series, interval: Interval, urgency: Urgency
     ) -> AsyncIterator[Page[Any]]: ...
 
     @abstractmethod
@@ -101,7 +108,7 @@ class HistoricCollector(ABC):
     ) -> int:
         """Read an interval again and correct what differs, for the reason `why`; return the number of rows changed."""
         changed = 0
-        async for page in self._pages(exchange, series.symbol, interval, urgency):
+        async for page in self._pages(exchange, series, interval, urgency):
             covered = [page.interval] if page.interval[0] < page.interval[1] else []
             result = await self._write(exchange, series, page, covered, why)
             changed += result.inserted + result.updated
@@ -184,10 +191,9 @@ class HistoricCollector(ABC):
                 for series, task in running.items():
                     if series.symbol not in wanted:
                         task.cancel()
+                order = most_urgent_first(gaps, self._rt.clock.now_us(), partial(self._reach_us, exchange))
                 due = [
-                    series
-                    for series in sorted(gaps, key=lambda one: gaps[one][0])
-                    if series not in running and self._attempt(series).not_before_s <= now_s
+                    series for series in order if series not in running and self._attempt(series).not_before_s <= now_s
                 ]
                 for series in due[: CONCURRENT_SERIES_MAX - len(running)]:
                     running[series] = group.create_task(self._fill_and_report(exchange, series, gaps[series], wake))
@@ -224,8 +230,7 @@ class HistoricCollector(ABC):
             if one.symbol not in listings:
                 near = ", ".join(get_close_matches(one.symbol, listings)) or "none"
                 sentence = f"{exchange.name} does not list {one.symbol}; near names: {near}"
-                if rt.board.set_problem(one.exchange, one.symbol, sentence):
-                    self._log.error("unknown symbol", exchange=one.exchange, symbol=one.symbol, why=sentence)
+                rt.board.refuse(one.exchange, one.symbol, sentence)
                 continue
             series = await rt.store.series(one.exchange, one.symbol, self.channel)
             start_us = floor_minute_us(rt.clock.now_us() - one.backtest_days * DAY_US)
@@ -239,15 +244,14 @@ class HistoricCollector(ABC):
         attempt = self._attempt(series)
         loop = asyncio.get_running_loop()
         try:
-            rows, covered_us = await self._fill(exchange, series, gaps)
+            rows, covered_us = await self._fill(exchange, series, gaps, loop.time() + FILL_MAX_S)
             if rows or covered_us:
                 attempt.failed = 0
                 attempt.not_before_s = 0.0
             else:
                 self._rest(attempt, loop.time())
         except UnknownSymbol as error:
-            if self._rt.board.set_problem(series.exchange, series.symbol, str(error)):
-                self._log.error("unknown symbol", exchange=series.exchange, symbol=series.symbol, why=str(error))
+            self._rt.board.refuse(series.exchange, series.symbol, str(error))
             attempt.not_before_s = loop.time() + RETRY_MAX_S
         except ExchangeError as error:
             self._rest(attempt, loop.time(), getattr(error, "retry_after_s", None))
@@ -277,26 +281,40 @@ class HistoricCollector(ABC):
     def _attempt(self, series: Series) -> _Attempts:
         return self._attempts.setdefault(series, _Attempts())
 
-    async def _fill(self, exchange: Exchange, series: Series, gaps: Sequence[Interval]) -> tuple[int, int]:
-        """Store the pages of `gaps`; return the rows stored and the microseconds of range settled."""
+    async def _fill(
+        self, exchange: Exchange, series: Series, gaps: Sequence[Interval], until_s: float = math.inf
+    ) -> tuple[int, int]:
+        """Store the pages of `gaps`, the most urgent first; return the rows stored and the microseconds settled.
+
+        Ends with the first page after `until_s` (of the loop's clock); what it has not come to are gaps still.
+        """
         rt = self._rt
+        loop = asyncio.get_running_loop()
         rows = settled_us = 0
-        for gap in gaps:
-            recent = gap[1] > rt.clock.now_us() - REPAIR_AGE_MAX_US and gap[1] - gap[0] < REPAIR_AGE_MAX_US
-            urgency = Urgency.REPAIR if recent else Urgency.BACKFILL
-            async for page in self._pages(exchange, series.symbol, gap, urgency):
-                covered = [page.interval] if page.interval[0] < page.interval[1] else []
-                result = await self._store(exchange, series, page, covered)
-                stored = result.inserted + result.updated
-                rows += stored
-                settled_us += sum(end - start for start, end in covered)
-                settled_us += sum(end - start for (start, end), _ in page.unavailable)
-                rt.board.add_rows(series.exchange, series.symbol, stored)
-                key = f"{series.exchange}:{series.symbol}"
-                self._rows[key] = self._rows.get(key, 0) + stored
-                if result.rejected:
-                    await self._settle_rejected(series, result)
+        for gap in in_order(gaps, rt.clock.now_us(), self._reach_us(exchange, series)):
+            urgency = Urgency.REPAIR if is_repair(gap, rt.clock.now_us()) else Urgency.BACKFILL
+            pages = self._pages(exchange, series, gap, urgency)
+            async with aclosing(pages) as open_pages:  # type: ignore[type-var]
+                async for page in open_pages:
+                    stored, page_us = await self._take_page(exchange, series, page)
+                    rows += stored
+                    settled_us += page_us
+                    if loop.time() > until_s:
+                        return rows, settled_us
         return rows, settled_us
+
+    async def _take_page(self, exchange: Exchange, series: Series, page: Page[Any]) -> tuple[int, int]:
+        """Store one page; return the rows stored and the microseconds settled."""
+        covered = [page.interval] if page.interval[0] < page.interval[1] else []
+        result = await self._store(exchange, series, page, covered)
+        stored = result.inserted + result.updated
+        self._rt.board.add_rows(series.exchange, series.symbol, stored)
+        key = f"{series.exchange}:{series.symbol}"
+        self._rows[key] = self._rows.get(key, 0) + stored
+        if result.rejected:
+            await self._settle_rejected(series, result)
+        settled = [*covered, *(interval for interval, _ in page.unavailable)]
+        return stored, sum(end_us - start_us for start_us, end_us in settled)
 
     async def _store(
         self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]

@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar
 
+from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.interface import Exchange, Urgency
 from fullon_exchange.records import Channel, Page
 from fullon_ohlcv.records import CandleWrite, Interval, Series, WriteResult
+from fullon_ohlcv_service.gap_order import reach_us
 from fullon_ohlcv_service.history import HistoricCollector
 
 
@@ -20,8 +22,13 @@ class HistoricOHLCVCollector(HistoricCollector):
         """Serve venues whose own candles are stored."""
         return not exchange.traits.candles_from_trades
 
-    def _pages(self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency) -> AsyncIterator[Page[Any]]:
-        return exchange.fetch_candles(symbol, "1m", *interval, urgency=urgency)
+    def _reach_us(self, exchange: Exchange, series: Series) -> int | None:
+        return reach_us(self._rt.clock.now_us(), exchange.traits.candle_window, MINUTE_US)
+
+    def _pages(
+        self, exchange: Exchange, series: Series, interval: Interval, urgency: Urgency
+    ) -> AsyncIterator[Page[Any]]:
+        return exchange.fetch_candles(series.symbol, "1m", *interval, urgency=urgency)
 
     async def _write(
         self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval], why: str = ""

@@ -21,8 +21,10 @@ class HistoricTradeCollector(HistoricCollector):
         wanted = exchange.traits.candles_from_trades or self._rt.config.collect_trades == "all"
         return wanted and exchange.traits.trade_history
 
-    def _pages(self, exchange: Exchange, symbol: str, interval: Interval, urgency: Urgency) -> AsyncIterator[Page[Any]]:
-        return exchange.fetch_trades(symbol, *interval, urgency=urgency)
+    def _pages(
+        self, exchange: Exchange, series: Series, interval: Interval, urgency: Urgency
+    ) -> AsyncIterator[Page[Any]]:
+        return exchange.fetch_trades(series.symbol, *interval, urgency=urgency)
 
     async def _write(
         self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval], why: str = ""
