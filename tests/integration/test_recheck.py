@@ -10,31 +10,30 @@ from fullon_simulator import Connection, Frame, Outlet, SimulatedMarket
 
 
 class WrongOnce(Outlet):
-    """Sends one closed candle of BTCUSDT with another close than the market had."""
+    """Sends one closed candle of BTCUSDT, of a traded minute from `after_us` on, with another volume than it had."""
 
-    def __init__(self, minute_us: int) -> None:
-        self.minute_ms = minute_us // 1000
-        self.sent = 0
+    def __init__(self, after_us: int) -> None:
+        self.after_ms = after_us // 1000
+        self.sent: list[int] = []
 
     def frames(self, connection: Connection, frame: Frame) -> Iterable[Frame]:
         message = json.loads(frame.text)
         kline = message.get("data", message).get("k", {})
-        if (kline.get("s"), kline.get("t"), kline.get("x")) == ("BTCUSDT", self.minute_ms, True):
-            kline["c"] = kline["l"]
+        traded = (kline.get("s"), kline.get("x")) == ("BTCUSDT", True) and kline["n"] > 0
+        if traded and kline["t"] >= self.after_ms and not self.sent:
             kline["v"] = "1.5"
-            self.sent += 1
+            self.sent.append(kline["t"] * 1000)
         return (frame._replace(text=json.dumps(message)),)
 
 
 async def test_a_live_candle_that_differs_from_rest_is_corrected_and_kept_as_a_revision(
     seeded: SimulatedMarket, clock: Clock
 ) -> None:
-    minute_us = floor_minute_us(clock.now_us()) + 4 * MINUTE_US
-    interval = (minute_us, minute_us + MINUTE_US)
-    outlet = seeded.venue("binance").outlet = WrongOnce(minute_us)
+    outlet = seeded.venue("binance").outlet = WrongOnce(floor_minute_us(clock.now_us()) + 4 * MINUTE_US)
     async with running_daemon() as daemon:
-        await clock.sleep_until(interval[1])
-        await eventually(lambda: outlet.sent == 1, "the wrong candle on the wire")
+        await eventually(lambda: bool(outlet.sent), "the wrong candle on the wire")
+        (minute_us,) = outlet.sent
+        interval = (minute_us, minute_us + MINUTE_US)
         assert daemon._runtime is not None
         store = daemon._runtime.store
         series = await store.series("binance", "BTC/USDT", "candles1m")
