@@ -1,4 +1,4 @@
-"""`fullon-simulator serve`: the simulated market as a process of its own."""
+"""`fullon-simulator`: the simulated market as a process of its own, and faults in one that runs."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fullon_simulator.catalogue import default_symbols
 from fullon_simulator.clock import SECOND_US, MarketClock
+from fullon_simulator.control_cli import add_control_commands
 from fullon_simulator.errors import SimulatorError
 from fullon_simulator.market import SimulatedMarket
 from fullon_simulator.recorded import read_recording, replay
@@ -20,12 +21,11 @@ from fullon_simulator.tape import Tape
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 after a signal, 1 where the market cannot be served, 2 for wrong usage."""
+    """Run the command line; 0 when done or signalled, 1 where the market cannot or will not, 2 for wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        market = _market(options)
-        asyncio.run(_serve(market))
+        options.run(options)
     except ValueError as error:
         parser.error(str(error))
     except SimulatorError as error:
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fullon-simulator", description=__doc__)
-    serve = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_control_commands(commands.add_parser)
+    serve = commands.add_parser(
         "serve",
         help="serve venues on loopback ports until a signal comes",
         description="Serve venues on loopback ports. Prints one line of JSON when ready: the origins, and the "
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     serve.add_argument("--mixed-frames", action="store_true", help="Kraken puts several symbols into one trade message")
     serve.add_argument("--no-rate-limits", action="store_true", help="let every request through")
+    serve.set_defaults(run=lambda options: asyncio.run(_serve(_market(options))))
     return parser
 
 

@@ -5,7 +5,8 @@
     GET    /_control/faults        faults active and past, with how often they struck
     POST   /_control/faults        {"kind": "stall", "for_s": 30, "symbol": "BTC/USD", "heartbeats": false} begins one
     DELETE /_control/faults/3      heals number 3; without a number all of them
-    POST   /_control/scenario      {"seed": 7, "steps": [{"at_s": 0, "kind": "drop"}, …]} plays a scenario
+    POST   /_control/scenario      {"seed": 7, "steps": [{"at_s": 0, "kind": "drop"}, …]} plays a scenario,
+                                   {"draw": 7, "length_s": 600, "every_s": 20} one that is drawn from a seed
 
 A fault is begun in the venue whose port it is, in `"venue": "binance"`, or with `"venue": "all"` in every one. What
 is wrong with a request is one sentence under `error`, with status 400.
@@ -97,9 +98,18 @@ class Control:
         return self._list("")
 
     def _play(self, text: str) -> dict[str, Any]:
-        scenario = Scenario.parse(text)
+        match _object(text):
+            case {"draw": int(seed), "length_s": int() | float() as length_s, **rest} if rest.keys() <= {"every_s"}:
+                every_s = rest.get("every_s", 20.0)
+                if type(every_s) not in (int, float):
+                    raise ValueError(f"every_s is {every_s!r}; allowed is a number")
+                scenario = self._faults.draw(seed, length_s=length_s, every_s=every_s)
+            case {"draw": _}:
+                raise ValueError('a scenario is drawn with {"draw": 7, "length_s": 600, "every_s": 20}')
+            case _:
+                scenario = Scenario.parse(text)
         self._faults.play(scenario)
-        return {"seed": scenario.seed, "steps": len(scenario.steps)}
+        return scenario.record()
 
 
 def _object(text: str) -> dict[str, Any]:

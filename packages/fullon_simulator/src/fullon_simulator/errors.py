@@ -2,7 +2,8 @@
 
 SimulatorError
 ├─ PortUnavailable(venue, port)   somebody else listens there
-└─ RecordingUnreadable(path)      a recording that cannot be replayed
+├─ RecordingUnreadable(path)      a recording that cannot be replayed
+└─ ControlRefused(origin)         a running market that does not do what it is told
 """
 
 from pathlib import Path
@@ -29,3 +30,11 @@ class RecordingUnreadable(SimulatorError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"cannot replay {path}: {reason}")
         self.path = path
+
+
+class ControlRefused(SimulatorError):
+    """The control endpoint of a running market refuses, or nothing answers there."""
+
+    def __init__(self, origin: str, reason: str) -> None:
+        super().__init__(f"{origin}: {reason}")
+        self.origin = origin

@@ -231,6 +231,11 @@ class Faults:
         for each in self.active:
             self._end(each)
 
+    def draw(self, seed: int, *, length_s: float, every_s: float = 20.0, **more: Any) -> Scenario:
+        """Draw a scenario for this market's venues and symbols; `more` is what `Scenario.draw` takes besides."""
+        symbols = {name: list(venue.tapes) for name, venue in self.venues.items()}
+        return Scenario.draw(seed, symbols, length_s=length_s, every_s=every_s, **more)
+
     def play(self, scenario: Scenario) -> None:
         """Let a scenario happen, beginning now; `idle` tells when it is over.
 

@@ -10,6 +10,7 @@ from fullon_simulator.faults import Fault
 from fullon_simulator.faults_kinds import KINDS, make_fault
 
 FOR_S_MAX = 1e9
+_STEPS_MAX = 100_000
 _ALL_VENUES_SHARE = 0.1
 _ONE_SYMBOL_SHARE = 0.5
 
@@ -80,6 +81,12 @@ class Scenario:
         Every kind comes once before any comes twice. `venues` says which symbols each venue has. The same
         arguments give the same scenario in any process.
         """
+        if not 0 < length_s <= FOR_S_MAX or not 0 < every_s <= FOR_S_MAX or length_s / every_s > _STEPS_MAX:
+            raise ValueError(
+                f"length_s is {length_s} and every_s {every_s}; allowed are positive numbers and {_STEPS_MAX} faults"
+            )
+        if not 0 < for_s[0] <= for_s[1] <= FOR_S_MAX:
+            raise ValueError(f"for_s is {for_s}; allowed are a shortest and a longest time, above 0")
         random = Random(f"scenario {seed}")  # noqa: S311 - no secret
         deck = _deck(random, kinds)
         steps: list[Step] = []
@@ -95,9 +102,13 @@ class Scenario:
             at_s += random.expovariate(1 / every_s)
         return cls(tuple(steps), seed)
 
+    def record(self) -> dict[str, Any]:
+        """Return it ready for JSON, as `parse` reads it."""
+        return {"seed": self.seed, "steps": [step.record() for step in self.steps]}
+
     def __str__(self) -> str:
         """Return it as `parse` reads it."""
-        return json.dumps({"seed": self.seed, "steps": [step.record() for step in self.steps]})
+        return json.dumps(self.record())
 
 
 def _deck(random: Random, kinds: Collection[str]) -> Iterator[str]:
