@@ -407,3 +407,42 @@ async def test_a_client_that_pings_is_not_cut_however_quiet_its_market(market: A
         await session.subscribe("candles1m", ["DOGE/USDC:USDC"])
         await listen(session, heard, lambda: any(us > START_US + 3 * MINUTE_US for us in heard.proved.values()))
     assert not heard.ended
+
+
+class _WithAGhost(Hyperliquid):
+    """Hyperliquid with a coin in its listings that its streams do not know."""
+
+    async def fetch_listings(self, http: Any) -> Any:
+        ghost = Listing("GHOST/USDC:USDC", "GHOST", "USDC", True, {"rest": "GHOST", "ws": "GHOST"})
+        return {**await super().fetch_listings(http), ghost.symbol: ghost}
+
+
+async def test_a_coin_that_is_refused_is_named_and_the_others_subscribe(market: Any) -> None:
+    heard = Heard()
+    async with NativeExchange(_WithAGhost()) as exchange, exchange.live() as session:
+        await session.subscribe("trades", ["BTC/USDC:USDC", "GHOST/USDC:USDC", "PURR/USDC"])
+        await listen(session, heard, lambda: len(heard.since) == 2 and bool(heard.rejected))
+    assert heard.rejected == {("trades", "GHOST/USDC:USDC"): 'Invalid subscription {"type":"trades","coin":"GHOST"}'}
+    assert not heard.ended
+
+
+@FAST
+async def test_a_coin_that_the_venue_hangs_up_on_costs_the_others_two_connections_and_then_waits(market: Any) -> None:
+    market.venue("hyperliquid").unknown_coin_cuts = True
+    heard, venue = Heard(), _WithAGhost()
+    venue.sockets = replace(venue.sockets, messages_per_s=20.0)
+    symbols = ["BTC/USDC:USDC", "DOGE/USDC:USDC", "GHOST/USDC:USDC", "PURR/USDC"]
+
+    def carried_for_minutes() -> bool:
+        return any(
+            heard.proved.get(connection, 0) > since_us + 4 * MINUTE_US
+            for (connection, _, symbol), since_us in heard.since.items()
+            if symbol == "PURR/USDC"
+        )
+
+    async with NativeExchange(venue, clock=Clock.from_env()) as exchange, exchange.live() as session:
+        await session.subscribe("trades", symbols)
+        await listen(session, heard, carried_for_minutes)
+    assert len(heard.ended) == 2
+    assert {symbol for _, _, symbol in heard.since} == set(symbols) - {"GHOST/USDC:USDC"}
+    assert not heard.rejected

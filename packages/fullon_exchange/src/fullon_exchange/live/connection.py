@@ -7,6 +7,7 @@ without a task switch; when the buffer of events is full the socket is not read 
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -26,13 +27,19 @@ _FRAME_MAX = 16 * 2**20
 class Connection(WSListener):
     """One WebSocket connection and what it carries; used once."""
 
-    def __init__(self, name: str, wire: Wire, wanted: dict[Key, str], around: Surroundings) -> None:
-        """`wanted` (key → the venue's name) may change meanwhile; what the venue refuses is taken out of it."""
+    def __init__(
+        self, name: str, wire: Wire, wanted: dict[Key, str], around: Surroundings, *, holds: Mapping[Key, float]
+    ) -> None:
+        """`wanted` (key → the venue's name) may change meanwhile; what the venue refuses is taken out of it.
+
+        Keys in `holds` are asked for after all others, and not before so many seconds have passed.
+        """
         super().__init__()
         self.name = name
         self.opened = False
         self._wire = wire
         self._wanted = wanted
+        self._holds = holds
         self._around = around
         self._clock = around.clock
         self._buffer = around.buffer
@@ -160,9 +167,23 @@ class Connection(WSListener):
         """Whether any record has arrived."""
         return self._intake.data_seen
 
-    def carries(self, key: Key) -> bool:
+    def knows(self, key: Key) -> bool:
         """Tell whether the venue has been asked for `key` on this connection."""
         return self._subscriptions.knows(key)
+
+    def carries(self, key: Key) -> bool:
+        """Tell whether the venue has acknowledged `key` on this connection."""
+        return self._subscriptions.carries(key)
+
+    @property
+    def carries_any(self) -> bool:
+        """Whether the venue has acknowledged anything on this connection."""
+        return self._subscriptions.active
+
+    @property
+    def unanswered(self) -> list[Key]:
+        """The subscriptions asked for that the venue has not acknowledged."""
+        return self._subscriptions.unanswered
 
     @property
     def leaving(self) -> list[Key]:
@@ -230,7 +251,9 @@ class Connection(WSListener):
         return True
 
     def _send_order(self, now: float) -> bool:
-        order = self._subscriptions.next_order(self._wanted, now)
+        waited_s = now - self._opened_at
+        askable = [key for key in self._wanted if waited_s >= self._holds.get(key, 0.0)]
+        order = self._subscriptions.next_order(askable, now, last=self._holds)
         if order is None or self._transport is None:
             return False
         if order.subscribe:

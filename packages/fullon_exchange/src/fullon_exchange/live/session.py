@@ -33,6 +33,8 @@ from fullon_log import get_component_logger
 
 _RECORDS_MAX = 100_000
 _TIME_EVERY_S = 600.0
+_HOLD_FIRST_S = 30.0
+_HOLD_MAX_S = 3600.0
 
 
 class NativeSession:
@@ -217,6 +219,11 @@ def _is_streamed(channel: Channel, traits: VenueTraits) -> bool:
     return channel == "trades" or channel.removeprefix("candles") in traits.timeframes
 
 
+def _hold_s(ended: int) -> float:
+    """Return how long after opening a connection to wait before asking for what has ended so many of them."""
+    return min(_HOLD_MAX_S, _HOLD_FIRST_S * 2.0 ** min(ended - 2, 10)) if ended > 1 else 0.0
+
+
 class _Slot:
     """Up to `streams_max` subscriptions and the connection that carries them now."""
 
@@ -230,6 +237,8 @@ class _Slot:
         self._names = names
         self._backoff = backoff
         self._connects = connects
+        self._suspects: dict[Key, int] = {}
+        """How many connections that carried others have ended without an acknowledgement of these."""
         self._log = get_component_logger(f"fullon.exchange.{venue.name}.live")
 
     @property
@@ -247,7 +256,7 @@ class _Slot:
     def drop(self, key: Key) -> None:
         """Stop wanting `key`."""
         del self.wanted[key]
-        if self.connection is not None and self.connection.carries(key):
+        if self.connection is not None and self.connection.knows(key):
             self.connection.refresh()
         else:
             self._say_unsubscribed(key)
@@ -256,7 +265,8 @@ class _Slot:
         """Keep a connection up while anything is wanted."""
         while self.wanted:
             await self._connects.acquire(urgency=Urgency.LIVE)
-            connection = Connection(next(self._names), self._venue.wire(), self.wanted, self._around)
+            holds = {key: _hold_s(ended) for key, ended in self._suspects.items()}
+            connection = Connection(next(self._names), self._venue.wire(), self.wanted, self._around, holds=holds)
             reason, closing = "the session was closed", True
             try:
                 await connection.open()
@@ -267,10 +277,31 @@ class _Slot:
                 reason, closing = str(error), False
             finally:
                 await self._finish(connection, reason, closing=closing)
+            self._suspect(connection)
             if connection.data_seen:
                 self._backoff.reset()
             if self.wanted:
                 await asyncio.sleep(self._backoff.next_s())
+
+    def _suspect(self, connection: Connection) -> None:
+        """Note what the venue may have hung up on, or does not answer: asked for, not acknowledged, others were.
+
+        Each time it is asked for later, so that one bad market costs the others ever less.
+        """
+        self._suspects = {
+            key: ended for key, ended in self._suspects.items() if key in self.wanted and not connection.carries(key)
+        }
+        for channel, symbol in connection.unanswered:
+            ended = self._suspects.get((channel, symbol), 0) + connection.carries_any
+            self._suspects[channel, symbol] = ended
+            if hold_s := _hold_s(ended):
+                self._log.warning(
+                    "not acknowledged before the connection ended, again; asked for later",
+                    symbol=symbol,
+                    channel=channel,
+                    times=ended,
+                    hold_s=hold_s,
+                )
 
     async def _finish(self, connection: Connection, reason: str, *, closing: bool) -> None:
         self.connection = None

@@ -1,7 +1,7 @@
 """What one connection should carry and what the venue has acknowledged; pure."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,20 +51,31 @@ class Subscriptions:
         """The subscriptions given up whose end has not been acknowledged."""
         return [key for key, state in self._states.items() if state.phase == "leaving"]
 
+    @property
+    def unanswered(self) -> list[Key]:
+        """The subscriptions asked for that the venue has not acknowledged."""
+        return [key for key, state in self._states.items() if state.phase == "asked"]
+
     def knows(self, key: Key) -> bool:
         """Tell whether the venue has been asked for `key`."""
         return key in self._states
 
-    def next_order(self, wanted: Iterable[Key], now: float) -> Order | None:
+    def carries(self, key: Key) -> bool:
+        """Tell whether the venue has acknowledged `key`."""
+        return key in self._states and self._states[key].phase == "active"
+
+    def next_order(self, wanted: Iterable[Key], now: float, *, last: Container[Key] = ()) -> Order | None:
         """Return what to send next to bring the venue to `wanted`, and count it as sent; None if nothing.
 
-        A request without an acknowledgement is sent once more; `overdue` tells when that was not enough.
+        Those in `last` are asked for once all others have been. A request without an acknowledgement is sent once
+        more; `overdue` tells when that was not enough.
         """
         wanted = set(wanted)
         leaving = [key for key, state in self._states.items() if key not in wanted and state.phase != "leaving"]
         if leaving:
             return self._order(leaving, subscribe=False, now=now)
         missing = [key for key in wanted if self._is_due(key, now)]
+        missing = [key for key in missing if key not in last] or missing
         return self._order(sorted(missing), subscribe=True, now=now) if missing else None
 
     def _is_due(self, key: Key, now: float) -> bool:
