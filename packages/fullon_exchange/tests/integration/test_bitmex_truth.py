@@ -4,6 +4,7 @@ The simulator shares no code with this package: two readings of the same wire fo
 """
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fullon_exchange.bitmex.rest import Bitmex
 from fullon_exchange.errors import VenueClosed
 from fullon_exchange.history import reasons
 from fullon_exchange.interface import LiveSession
+from fullon_exchange.live.session import NativeSession
 from fullon_exchange.native import NativeExchange
 from fullon_exchange.records import Candle, Candles, Disconnected, Event, Page, Rejected, Subscribed, Trades, Watermark
 
@@ -257,3 +259,29 @@ class _WithAGhost(Bitmex):
             bitcoin, symbol="GHOST/USD:BTC", wire={"rest": "GHOSTUSD", "ws": "GHOSTUSD"}
         )
         return listings
+
+
+@FAST
+async def test_garbage_between_the_frames_is_counted_and_costs_nothing(market: Any) -> None:
+    rubbish = itertools.cycle(
+        ['{"table":"trade","action":"insert","data":[', "[]", '{"table":"quote","data":[]}', "NaN", "{}"]
+    )
+
+    class Noisy(simulator.Outlet):  # type: ignore[misc,name-defined]
+        def frames(self, connection: Any, frame: Any) -> Iterable[Any]:
+            return (simulator.Frame(next(rubbish)), frame, simulator.Frame(next(rubbish)))
+
+    market.venue("bitmex").outlet = Noisy()
+    heard = Heard()
+    async with open_exchange("bitmex", clock=Clock.from_env()) as exchange, exchange.live() as session:
+        assert isinstance(session, NativeSession)
+        await session.subscribe("trades", ["ETH/USDT:USDT"])
+        await listen(session, heard, lambda: any(us > START_US + 2 * MINUTE_US for us in heard.proved.values()))
+        assert session.counters["garbage"] > 0
+        assert session.counters["unknown"] > 0
+    (((connection, _, symbol), since_us),) = heard.since.items()
+    until_us = heard.proved[connection]
+    rows = [row for row in heard.trades[connection, symbol] if since_us <= row.timestamp_us < until_us]
+    told_rows = market.truth("bitmex", symbol).trades(since_us, until_us)
+    assert [plain_trade(row) for row in rows] == [plain_trade(trade) for trade in told_rows]
+    assert not heard.ended

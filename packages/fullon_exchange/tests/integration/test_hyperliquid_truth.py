@@ -4,6 +4,7 @@ The simulator shares no code with this package: two readings of the same wire fo
 """
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -446,3 +447,29 @@ async def test_a_coin_that_the_venue_hangs_up_on_costs_the_others_two_connection
     assert len(heard.ended) == 2
     assert {symbol for _, _, symbol in heard.since} == set(symbols) - {"GHOST/USDC:USDC"}
     assert not heard.rejected
+
+
+@FAST
+async def test_garbage_between_the_frames_is_counted_and_costs_nothing(market: Any) -> None:
+    rubbish = itertools.cycle(
+        ['{"channel":"trades","data":[{"coin":', "[]", '{"channel":"l2Book","data":{}}', "NaN", "{}"]
+    )
+
+    class Noisy(simulator.Outlet):  # type: ignore[misc,name-defined]
+        def frames(self, connection: Any, frame: Any) -> Iterable[Any]:
+            return (simulator.Frame(next(rubbish)), frame, simulator.Frame(next(rubbish)))
+
+    market.venue("hyperliquid").outlet = Noisy()
+    heard = Heard()
+    async with open_exchange("hyperliquid", clock=Clock.from_env()) as exchange, exchange.live() as session:
+        assert isinstance(session, NativeSession)
+        await session.subscribe("trades", ["PURR/USDC"])
+        await listen(session, heard, lambda: any(us > START_US + 2 * MINUTE_US for us in heard.proved.values()))
+        assert session.counters["garbage"] > 0
+        assert session.counters["unknown"] > 0
+    (((connection, _, symbol), since_us),) = heard.since.items()
+    until_us = heard.proved[connection]
+    rows = [row for row in heard.trades[connection, symbol] if since_us <= row.timestamp_us < until_us]
+    told_rows = market.truth("hyperliquid", symbol).trades(since_us, until_us)
+    assert [plain_trade(row) for row in rows] == [plain_trade(trade) for trade in told_rows]
+    assert not heard.ended
