@@ -135,7 +135,8 @@ def test_a_wheel_says_what_its_project_says_and_nothing_of_this_machine(
     said = metadata(wheels[name])
     assert said["Name"] == content["name"]
     assert said["Version"] == content["version"]
-    wanted = {str(Requirement(text)) for text in content["dependencies"]}
+    extras = content.get("optional-dependencies", {})
+    wanted = {*content["dependencies"], *(text for each in extras.values() for text in each)}
     given = {str(Requirement(text)) for text in said.get_all("Requires-Dist") or ()}
     assert {normal(text) for text in given} == {normal(text) for text in wanted}
     with zipfile.ZipFile(wheels[name]) as archive:

@@ -2,7 +2,8 @@
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import asyncpg
 
@@ -12,7 +13,26 @@ from fullon_ohlcv.statements import statement
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
+    from fullon_ohlcv.writing import AnyConnection
+
 _KEY = 0x66756C6C6F6E  # "fullon"
+
+
+class Writer(NamedTuple):
+    """Who writes to a database: the server's process for it, where it comes from, since when."""
+
+    server_pid: int
+    host: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"from {self.host} since {self.since:%Y-%m-%d %H:%M:%S} UTC (server process {self.server_pid})"
+
+
+async def find_writer(connection: "AnyConnection") -> Writer | None:
+    """Return who holds the lock of this connection's database; None where nobody does, or the connection itself."""
+    row = await connection.fetchrow(statement("writer_lock_holder"), _KEY, timeout=CONNECT_TIMEOUT_S)
+    return None if row is None else Writer(row["pid"], row["host"], row["backend_start"])
 
 
 class WriterLock:
@@ -55,10 +75,8 @@ class WriterLock:
         if self._connection is None:
             return None
         with translated(self._target, "ask for the writer"):
-            row = await self._connection.fetchrow(statement("writer_lock_holder"), _KEY, timeout=CONNECT_TIMEOUT_S)
-        if row is None:
-            return None
-        return f"from {row['host']} since {row['backend_start']:%Y-%m-%d %H:%M:%S} UTC (server process {row['pid']})"
+            writer = await find_writer(self._connection)
+        return None if writer is None else str(writer)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,0 +1,59 @@
+"""How answers look: tables on a terminal, plain stable columns in a pipe, JSON on request."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+PIPE_WIDTH = 1000
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start: 2026-11-20, 2026-11-20T12:30 or 3d.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, not included; the same forms, or now.")]
+OfExchange = Annotated[str | None, typer.Option("--exchange", "-x", metavar="NAME", help="Only this exchange.")]
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return the console of an answer; in a pipe it neither wraps nor colours."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def make_table(console: Console, *columns: str, right: Sequence[str] = (), last_folds: bool = False) -> Table:
+    """Return a table of these columns; the names in `right` are numbers; the last one may hold a sentence."""
+    terminal = console.is_terminal
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, header_style="bold")
+    for name in columns:
+        folds = last_folds and name == columns[-1]
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=not (folds and terminal),
+            overflow="fold" if folds else "ellipsis",
+        )
+    return table
+
+
+def print_json(answer: Any) -> None:
+    """Print an answer for programs: one line in a pipe, indented on a terminal."""
+    print(json.dumps(answer, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False), flush=True)
+
+
+def say_percent(ratio: float | None) -> str:
+    """Return a share in percent, never rounded up: 100 is kept for nothing missing."""
+    return "" if ratio is None else f"{int(ratio * 10_000 + 1e-6) / 100:.2f} %"
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask on the terminal; without one, nothing is agreed to unless `yes` says so."""
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    return typer.confirm(question, err=True)

@@ -1,0 +1,185 @@
+"""What every command needs: the environment it was told to use, the servers, the ledger, and one kind of refusal."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fullon_cache import CacheError
+from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
+from fullon_embedded.servers import default_data_dir
+from fullon_exchange.clock import Clock, floor_minute_us
+from fullon_exchange.errors import ExchangeError
+from fullon_log import configure_logger
+from fullon_ohlcv.errors import StorageError
+from fullon_ohlcv.records import Interval, Series
+from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
+from fullon_ohlcv_service.daemon import missing_servers
+from fullon_ohlcv_service.errors import ServiceError
+from fullon_ohlcv_service.history import DAY_US, SETTLE_S
+from fullon_orm.errors import DatabaseMissing, OrmError, SchemaMismatch
+
+KNOWN_ERRORS = (
+    ServiceError,
+    EmbeddedError,
+    OrmError,
+    StorageError,
+    CacheError,
+    ExchangeError,
+    ValueError,
+    OSError,
+)
+"""What is said in one sentence; anything else is a defect and shows where it happened."""
+DEMO_DIRECTORY = ".local/share/fullon-demo"
+DEMO_MARKET = "market.env"
+"""Where a running demo says how its simulated market is reached, in its data directory."""
+Result = TypeVar("Result")
+
+
+class CommandError(ServiceError):
+    """What was asked cannot be done; the sentence says what, and what can."""
+
+
+def choose_environment(*, env_file: Path | None, data_dir: Path | None, demo: bool) -> None:
+    """Read the `.env` file and take what the global options say; with `demo`, everything is the demo's."""
+    if env_file is not None and not env_file.exists():
+        raise CommandError(f"{env_file} does not exist; name a file of lines NAME=value")
+    if demo:
+        data_dir = data_dir or Path.home() / DEMO_DIRECTORY
+        for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
+            os.environ.pop(name, None)
+        load_env_file(data_dir / DEMO_MARKET)
+    else:
+        load_env_file(env_file or Path(".env"))
+    if data_dir is not None:
+        os.environ["FULLON_DATA_DIR"] = str(data_dir)
+
+
+def be_quiet() -> None:
+    """Leave standard error to what goes wrong; the log file is the daemon's."""
+    configure_logger(level="ERROR", format="minimal", file_path="")
+
+
+@contextmanager
+def servers(*, create: bool = False) -> Iterator[None]:
+    """Have servers: those that the environment names, or the embedded ones, which other programs may be using.
+
+    Raises:
+        CommandError: nothing has been set up yet, and `create` is not asked for.
+    """
+    missing = missing_servers()
+    if not missing:
+        yield
+        return
+    directory = EmbeddedServers(default_data_dir()).data_dir
+    if "postgres" in missing and not create and not (directory / "postgres").is_dir():
+        raise CommandError(
+            f"nothing is set up in {directory} yet: `fullon-ohlcv init` does it; "
+            "--data-dir names another directory, DB_HOST a server of yours"
+        )
+    with start_servers(postgres="postgres" in missing, redis="redis" in missing) as running:
+        os.environ.update(running.environment())
+        yield
+
+
+def complete(work: Coroutine[Any, Any, Result], *, create: bool = False) -> Result:
+    """Run `work` with servers to its end."""
+    try:
+        be_quiet()
+        with servers(create=create), asyncio.Runner() as runner:
+            return runner.run(work)
+    finally:
+        work.close()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The store, and what is wanted of it, at one moment."""
+
+    config: OhlcvServiceConfig
+    clock: Clock
+    store: TimeseriesStore
+    wanted: Mapping[tuple[str, str], WantedSymbol]
+    known: Mapping[tuple[str, str, str], Series]
+    """Every series of the store by exchange, symbol and channel."""
+
+    def interval(self, one: WantedSymbol) -> Interval:
+        """Return what is wanted of a symbol: its back-fill, up to the last minute that has settled."""
+        now_us = self.clock.now_us()
+        start_us = floor_minute_us(now_us - one.backtest_days * DAY_US)
+        return start_us, max(start_us, floor_minute_us(now_us - round(SETTLE_S * 1e6)))
+
+    async def candles(self, exchange: str, symbol: str) -> Series:
+        """Return the series of a symbol's 1-minute candles, created where it is new."""
+        known = self.known.get((exchange, symbol, "candles1m"))
+        return known or await self.store.series(exchange, symbol, "candles1m")
+
+    def find(self, name: str) -> WantedSymbol:
+        """Return the symbol that `BTC/USD` or `kraken:BTC/USD` means, of those collected or stored.
+
+        Raises:
+            CommandError: none, or several of them.
+        """
+        stored = {key[:2]: WantedSymbol(key[0], key[1], 0) for key in self.known}
+        symbols = stored | dict(self.wanted)
+        exchange, symbol = split_name(name)
+        found = [one for (of, called), one in symbols.items() if called == symbol and exchange in (None, of)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = " or ".join(sorted(map(str, found)))
+            raise CommandError(f"{symbol} is collected from several exchanges: say {names}")
+        near = get_close_matches(name.upper(), {str(one).upper(): one for one in symbols.values()}, cutoff=0.5)
+        near += get_close_matches(symbol.upper(), {one.symbol.upper() for one in symbols.values()}, cutoff=0.5)
+        names = {str(one) for one in symbols.values() if str(one).upper() in near or one.symbol.upper() in near}
+        hint = f"did you mean {' or '.join(sorted(names))}?" if names else "`fullon-ohlcv symbols list` names them"
+        raise CommandError(f"{name} is not collected; {hint}")
+
+    def choose(self, names: list[str] | None, exchange: str | None = None) -> list[WantedSymbol]:
+        """Return the named symbols, or all that are wanted (of one exchange).
+
+        Raises:
+            CommandError: one of them cannot be meant.
+        """
+        if names:
+            return [self.find(name) for name in names]
+        chosen = [one for one in self.wanted.values() if exchange in (None, one.exchange)]
+        if exchange is not None and not chosen:
+            having = ", ".join(sorted({one.exchange for one in self.wanted.values()})) or "none yet"
+            raise CommandError(f"no symbol of {exchange!r} is collected; exchanges with symbols: {having}")
+        return sorted(chosen)
+
+
+@asynccontextmanager
+async def open_ledger() -> AsyncIterator[Ledger]:
+    """Open the store and read what is wanted.
+
+    Raises:
+        CommandError: the database has not been set up yet.
+    """
+    config, clock = OhlcvServiceConfig.from_env(), Clock.from_env()
+    try:
+        wanted = await load_wanted_symbols(config)
+    except (DatabaseMissing, SchemaMismatch) as error:
+        if isinstance(error, SchemaMismatch) and error.found is not None:
+            raise
+        raise CommandError(f"database {error.database!r} is not set up yet: run `fullon-ohlcv init`") from error
+    async with TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us) as store:
+        async with store.connection("list the series") as connection:
+            rows = await connection.fetch("SELECT series_id, exchange, symbol, channel FROM series")
+        known = {tuple(row)[1:]: Series(*row) for row in rows}
+        yield Ledger(config, clock, store, {(one.exchange, one.symbol): one for one in sorted(wanted)}, known)
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """Take `kraken:BTC/USD` apart; `BTC/USD` and `BTC/USDC:USDC` name no exchange."""
+    exchange, colon, symbol = name.partition(":")
+    if colon and "/" not in exchange and "*" not in exchange:
+        return exchange.strip().lower(), symbol
+    return None, name
