@@ -54,3 +54,28 @@ async def test_a_late_trade_revises_the_candle_of_its_minute(store: TimeseriesSt
     (revision,) = await store.read_revisions(candles, ALL)
     assert revision.after is not None
     assert (revision.before[4], revision.after[4], revision.why) == (10.0, 11.0, "late trade")
+
+
+async def test_what_live_alone_has_told_is_unconfirmed_until_history_says_the_same(store: TimeseriesStore) -> None:
+    series = await store.series("binance", "BTC/USDT", "candles1m")
+    await store.write_candles([CandleWrite(series, [candle(0, 1.0), candle(1, 2.0)], [ALL])])
+    assert await store.unconfirmed({series: ALL}) == {series: [ALL]}
+    first = (T0_US, T0_US + MINUTE_US)
+    await store.write_candles([CandleWrite(series, [candle(0, 1.0)], [first], confirmed=[first])])
+    assert await store.unconfirmed({series: ALL}) == {series: [(first[1], ALL[1])]}
+    await store.uncover(series, first)
+    await store.write_candles([CandleWrite(series, [candle(0, 1.0)], [first])])
+    assert await store.unconfirmed({series: ALL}) == {series: [ALL]}
+
+
+async def test_a_candle_that_the_history_does_not_have_is_withdrawn(store: TimeseriesStore) -> None:
+    series = await store.series("hyperliquid", "BTC/USDC:USDC", "candles1m")
+    await store.write_candles([CandleWrite(series, [candle(0, 1.0), candle(1, 2.0), candle(70, 3.0)], [ALL])])
+    result = await store.write_candles([CandleWrite(series, [candle(0, 1.0)], [ALL], confirmed=[ALL])], why="again")
+    assert result.updated == 1
+    stored = await store.read_candles(series, (T0_US, T0_US + 100 * MINUTE_US))
+    assert [row[0] for row in stored] == [T0_US, T0_US + 70 * MINUTE_US]
+    (revision,) = await store.read_revisions(series, ALL)
+    assert (revision.before, revision.after, revision.why) == (candle(1, 2.0), None, "again")
+    await store.write_candles([CandleWrite(series, [], [ALL], confirmed=[ALL])])
+    assert await store.read_candles(series, ALL) == []

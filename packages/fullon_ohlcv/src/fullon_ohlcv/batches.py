@@ -33,6 +33,8 @@ class Batch:
     series: dict[int, Series] = field(default_factory=dict)
     covered: list[tuple[int, int, int]] = field(default_factory=list)
     """(series_id, start_us, end_us)"""
+    confirmed: list[tuple[int, int, int]] = field(default_factory=list)
+    """(series_id, start_us, end_us)"""
     unavailable: list[tuple[int, str, int, int]] = field(default_factory=list)
     """(series_id, reason, start_us, end_us)"""
     rejected: list[tuple[object, str]] = field(default_factory=list)
@@ -42,13 +44,14 @@ class Batch:
     def _note(
         self,
         series: Series,
-        covered: Sequence[Interval],
-        suspect: Iterable[Interval],
-        unavailable: Sequence[tuple[Interval, str]],
+        write: CandleWrite | TradeWrite,
+        suspect: Sequence[Interval],
     ) -> None:
-        for start_us, end_us in subtract(checked(covered), suspect):
+        for start_us, end_us in subtract(checked(write.covered), suspect):
             self.covered.append((series.series_id, start_us, end_us))
-        for interval, reason in unavailable:
+        for start_us, end_us in subtract(checked(write.confirmed), suspect):
+            self.confirmed.append((series.series_id, start_us, end_us))
+        for interval, reason in write.unavailable:
             for start_us, end_us in checked([interval]):
                 self.unavailable.append((series.series_id, checked_reason(reason), start_us, end_us))
 
@@ -101,7 +104,7 @@ class CandleBatch(Batch):
             empty.discard(timestamp_us)
             rows[timestamp_us] = candle_bytes(series.series_id, row)
         self.repeated += given - (len(rows) + len(empty) - held)
-        self._note(series, write.covered, suspect, write.unavailable)
+        self._note(series, write, suspect)
 
     def hulls(self) -> list[Hull]:
         """Where in time the rows of each series lie."""
@@ -171,7 +174,7 @@ class TradeBatch(Batch):
             minutes.add(timestamp_us - timestamp_us % MINUTE_US)
             first_us, last_us = self.spans.get(series_id, (timestamp_us, timestamp_us))
             self.spans[series_id] = (min(first_us, timestamp_us), max(last_us, timestamp_us))
-        self._note(series, write.covered, suspect, write.unavailable)
+        self._note(series, write, suspect)
 
     def _derive(self, trades: Series, candles: Series) -> None:
         if candles.channel != CANDLES_1M:

@@ -37,6 +37,14 @@ async def read_gaps(connection: "AnyConnection", wanted: Wanted) -> dict[Series,
     return gaps
 
 
+async def read_unconfirmed(connection: "AnyConnection", wanted: Wanted) -> dict[Series, list[Interval]]:
+    """Return what of every wanted interval is covered and not confirmed, oldest first."""
+    found: dict[Series, list[Interval]] = {series: [] for series in wanted.by_id.values()}
+    for series_id, start_us, end_us in await connection.fetch(statement("unconfirmed"), *wanted.columns):
+        found[wanted.by_id[series_id]].append((start_us, end_us))
+    return found
+
+
 async def read_summaries(connection: "AnyConnection", wanted: Wanted) -> dict[Series, CoverageSummary]:
     """Return how much of every wanted interval is accounted for."""
     rows = await connection.fetch(statement("summaries"), *wanted.columns)

@@ -193,6 +193,36 @@ UPDATE coverage SET covered = coverage.covered + added.spans
 FROM added
 WHERE coverage.series_id = added.series_id AND NOT coverage.covered @> added.spans
 
+-- name: confirm
+WITH added AS (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+)
+UPDATE coverage SET confirmed = coverage.confirmed + added.spans
+FROM added
+WHERE coverage.series_id = added.series_id AND NOT coverage.confirmed @> added.spans
+
+-- name: withdraw_candles
+-- What lies in a confirmed span and is not among the rows that came with it.
+DELETE FROM candles
+USING unnest($1::int[], $2::bigint[], $3::bigint[]) AS span(series_id, start_us, end_us)
+WHERE candles.series_id = span.series_id
+  AND candles.timestamp >= at_us(span.start_us) AND candles.timestamp < at_us(span.end_us)
+  AND NOT EXISTS (
+      SELECT FROM unnest($4::int[], $5::bigint[]) AS given(series_id, timestamp_us)
+      WHERE given.series_id = candles.series_id AND at_us(given.timestamp_us) = candles.timestamp
+  )
+
+-- name: unconfirmed
+SELECT wanted.series_id, us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)
+JOIN coverage USING (series_id)
+CROSS JOIN LATERAL unnest(
+    coverage.covered * tstzmultirange(span_us(wanted.start_us, wanted.end_us)) - coverage.confirmed
+) AS span
+ORDER BY 1, 2
+
 -- name: free_unavailable
 -- Take intervals out of every reason but $4.
 WITH removed AS (
@@ -223,7 +253,9 @@ ON CONFLICT (series_id, reason) DO UPDATE SET intervals = unavailable.intervals 
 SELECT candles_id FROM series WHERE series_id = $1
 
 -- name: uncover
-UPDATE coverage SET covered = covered - tstzmultirange(span_us($2, $3)) WHERE series_id = $1
+UPDATE coverage SET covered = covered - tstzmultirange(span_us($2, $3)),
+                    confirmed = confirmed - tstzmultirange(span_us($2, $3))
+WHERE series_id = $1
 
 -- name: undo_derived
 -- Forget the candles ($2) of minutes that trades ($1) no longer cover whole once [$3, $4) is taken out.

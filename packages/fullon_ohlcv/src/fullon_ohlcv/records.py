@@ -39,13 +39,15 @@ class CandleWrite:
     """Candles of one series together with the intervals they are everything of.
 
     Empty candles (0 trades, or volume 0 where the number is not known) are not stored; a row that was stored for
-    such a minute before is removed.
+    such a minute before is removed. `confirmed` intervals are what the exchange's history says: a stored candle in one
+    that is not among `rows` is withdrawn.
     """
 
     series: Series
     rows: Sequence[CandleRow]
     covered: Sequence[Interval] = ()
     unavailable: Sequence[tuple[Interval, str]] = ()
+    confirmed: Sequence[Interval] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class TradeWrite:
     covered: Sequence[Interval] = ()
     candles: Series | None = None
     unavailable: Sequence[tuple[Interval, str]] = ()
+    confirmed: Sequence[Interval] = ()
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from fullon_ohlcv.connection import (
 )
 from fullon_ohlcv.errors import StorageUnavailable
 from fullon_ohlcv.intervals import checked
-from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries
+from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries, read_unconfirmed
 from fullon_ohlcv.records import (
     CandleRow,
     CandleWrite,
@@ -247,6 +247,11 @@ class TimeseriesStore:
         """Return wanted − covered − unavailable of every series, oldest first; [] where nothing is missing."""
         async with self.connection("list gaps") as connection:
             return await read_gaps(connection, Wanted(wanted))
+
+    async def unconfirmed(self, wanted: Mapping[Series, Interval]) -> dict[Series, list[Interval]]:
+        """Return what of every wanted interval is covered but not confirmed by the exchange's history, oldest first."""
+        async with self.connection("list what is unconfirmed") as connection:
+            return await read_unconfirmed(connection, Wanted(wanted))
 
     async def summaries(self, wanted: Mapping[Series, Interval]) -> dict[Series, CoverageSummary]:
         """Return for every series how much of the wanted interval is covered and unavailable."""

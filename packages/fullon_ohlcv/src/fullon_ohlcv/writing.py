@@ -48,6 +48,11 @@ async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> Writ
     if empty:
         removed = await connection.execute(statement("remove_candles"), *_columns(empty, 2))
         result.updated += int(removed.split()[-1])
+    quiet = [span for span in batch.confirmed if span[0] in occupied or not batch.rows[span[0]]]
+    if quiet:
+        given = [(series_id, timestamp_us) for series_id, rows in batch.rows.items() for timestamp_us in rows]
+        withdrawn = await connection.execute(statement("withdraw_candles"), *_columns(quiet, 3), *_columns(given, 2))
+        result.updated += int(withdrawn.split()[-1])
     await record_coverage(connection, batch)
     return result
 
@@ -113,6 +118,8 @@ async def record_coverage(connection: "AnyConnection", batch: Batch) -> None:
     """Write what the batch says of the ledger: covered first, for covered wins."""
     if batch.covered:
         await connection.execute(statement("cover"), *_columns(batch.covered, 3))
+    if batch.confirmed:
+        await connection.execute(statement("confirm"), *_columns(batch.confirmed, 3))
     by_reason: dict[str, list[tuple[int, int, int]]] = {}
     for series_id, reason, start_us, end_us in batch.unavailable:
         by_reason.setdefault(reason, []).append((series_id, start_us, end_us))
