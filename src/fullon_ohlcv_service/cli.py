@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
+from fullon_ohlcv_service.commands.coverage import coverage
+from fullon_ohlcv_service.commands.gaps import gaps
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, choose_environment
 from fullon_ohlcv_service.commands.status import status
 
@@ -51,7 +53,8 @@ def choose(
     choose_environment(env_file=env_file, data_dir=data_dir, demo=demo)
 
 
-app.command()(status)
+for command in (status, gaps, coverage):
+    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.audit import audit
+from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import run, serve, take_terminal
@@ -63,6 +64,7 @@ async def demonstrate(console: Console | None, servers: EmbeddedServers, duratio
     """Run market and daemon until stopped, then compare what was stored with the truth."""
     async with SimulatedMarket(VENUES, seed=SEED) as market:
         os.environ.update(market.environment())
+        _tell_commands(market)
         await init_db()
         await seed_database(market)
         await serve(console, servers=servers, duration_s=duration_s)
@@ -71,6 +73,12 @@ async def demonstrate(console: Console | None, servers: EmbeddedServers, duratio
                 await _say_audit(market)
         except TimeoutError:
             print("the comparison with the market's truth took too long and was left out")
+
+
+def _tell_commands(market: SimulatedMarket) -> None:
+    """Leave where `fullon-ohlcv --demo` finds it how the market is reached."""
+    lines = [f"{name}={value}\n" for name, value in market.environment().items()]
+    Path(os.environ["FULLON_DATA_DIR"], MARKET_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 async def _say_audit(market: SimulatedMarket) -> None:
@@ -89,7 +97,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Run the demo; DURATION (seconds) ends it by itself. Returns 0 after an orderly end, 1 with one sentence."""
     try:
         duration_s = _duration()
-        os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / ".local/share/fullon-demo"))
+        os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / DEMO_DIRECTORY))
         for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
             os.environ.pop(name, None)
         with ExitStack() as stack:

@@ -18,6 +18,7 @@ from fullon_log import configure_logger
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
 from fullon_ohlcv_service.daemon import missing_servers
@@ -36,9 +37,6 @@ KNOWN_ERRORS = (
     OSError,
 )
 """What is said in one sentence; anything else is a defect and shows where it happened."""
-DEMO_DIRECTORY = ".local/share/fullon-demo"
-DEMO_MARKET = "market.env"
-"""Where a running demo says how its simulated market is reached, in its data directory."""
 Result = TypeVar("Result")
 
 
@@ -54,7 +52,7 @@ def choose_environment(*, env_file: Path | None, data_dir: Path | None, demo: bo
         data_dir = data_dir or Path.home() / DEMO_DIRECTORY
         for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
             os.environ.pop(name, None)
-        load_env_file(data_dir / DEMO_MARKET)
+        load_env_file(data_dir / MARKET_FILE)
     else:
         load_env_file(env_file or Path(".env"))
     if data_dir is not None:

@@ -1,0 +1,143 @@
+"""`fullon-ohlcv gaps`: what is missing, why, for how long it can still be had, and what is being done about it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from fullon_exchange import open_exchange
+from fullon_exchange.clock import MINUTE_US
+from fullon_exchange.errors import ExchangeError
+from fullon_ohlcv.records import CoverageRun, Interval, State
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, make_table, print_json
+from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US, Report, SymbolLine, read_report
+from fullon_ohlcv_service.commands.times import iso, say_span, say_time
+from fullon_ohlcv_service.gap_order import reach_us
+from fullon_ohlcv_service.status import Phase
+
+ROWS_MAX = 100
+HURRY_MIN = 60
+"""With fewer minutes left than this, a gap is shown in red."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One stretch of minutes of which nothing is known."""
+
+    exchange: str
+    symbol: str
+    interval: Interval
+    cause: str
+    minutes_left: int | None
+    """Until the exchange begins to forget it, 0 where it has begun; None where it never forgets."""
+    doing: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it with stable keys."""
+        return {
+            "exchange": self.exchange,
+            "symbol": self.symbol,
+            "from": iso(self.interval[0]),
+            "to": iso(self.interval[1]),
+            "minutes": (self.interval[1] - self.interval[0]) // MINUTE_US,
+            "cause": self.cause,
+            "minutes_until_unrecoverable": self.minutes_left,
+            "doing": self.doing,
+        }
+
+
+def gaps(
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="By default all.")] = None,
+    exchange: OfExchange = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is missing, what is soonest lost first.
+
+    For each gap its cause, how many minutes are left until the exchange stops serving it, and what is being done.
+    Exit code 0: nothing is missing; 1: something is; 2: it cannot be told.
+
+    Examples: fullon-ohlcv gaps    fullon-ohlcv gaps kraken:BTC/USD --json
+    """
+    found = complete(_find(symbols, exchange))
+    if as_json:
+        print_json({"gaps": [gap.as_json() for gap in found]})
+    else:
+        _show(found)
+    raise typer.Exit(1 if found else 0)
+
+
+async def _find(symbols: list[str] | None, exchange: str | None) -> list[Gap]:
+    async with open_ledger() as ledger:
+        chosen = {(one.exchange, one.symbol): one for one in ledger.choose(symbols, exchange)}
+        only = Ledger(ledger.config, ledger.clock, ledger.store, chosen, ledger.known)
+        report = await read_report(only)
+        wanted = {await ledger.candles(*key): ledger.interval(one) for key, one in chosen.items()}
+        maps = await ledger.store.coverage_maps(wanted)
+    runs = {(series.exchange, series.symbol): each for series, each in maps.items()}
+    found = [gap for line in report.lines for gap in _gaps_of(line, runs[line.exchange, line.symbol], report)]
+    return sorted(found, key=lambda gap: (gap.minutes_left is None, gap.minutes_left or 0, gap.interval, gap.symbol))
+
+
+def _gaps_of(line: SymbolLine, runs: list[CoverageRun], report: Report) -> list[Gap]:
+    covered = [run.interval for run in runs if run.state is State.COVERED]
+    gaps = []
+    for run in runs:
+        start_us, end_us = run.interval
+        is_tail = run is runs[-1]
+        if run.state is not State.UNKNOWN or (is_tail and covered and end_us - start_us <= TAIL_MAX_US):
+            continue
+        if not covered:
+            cause = "nothing collected yet"
+        elif end_us <= covered[0][0]:
+            cause = "history not reached yet"
+        elif start_us >= covered[-1][1]:
+            cause = "newer than anything stored"
+        else:
+            cause = "interrupted, or taken back as suspect"
+        left = _minutes_left(line.exchange, start_us, report.now_us)
+        gaps.append(Gap(line.exchange, line.symbol, run.interval, cause, left, _doing(line, report)))
+    return gaps
+
+
+def _minutes_left(name: str, start_us: int, now_us: int) -> int | None:
+    try:
+        traits = open_exchange(name).traits
+    except ExchangeError:
+        return None
+    if traits.candles_from_trades:
+        return None if traits.trade_history else 0
+    reaches_us = reach_us(now_us, traits.candle_window, MINUTE_US)
+    return None if reaches_us is None else max(0, (start_us - reaches_us) // MINUTE_US)
+
+
+def _doing(line: SymbolLine, report: Report) -> str:
+    if report.writer is None:
+        return "nothing: the daemon does not run"
+    if line.problem:
+        return f"nothing: {line.problem}"
+    if line.phase == Phase.CATCHING_UP:
+        return "being filled" if line.eta_s is None else f"being filled, done in about {say_span(line.eta_s)}"
+    return "filled with the daemon's next look at the ledger"
+
+
+def _show(found: list[Gap]) -> None:
+    console = make_console()
+    if not found:
+        console.print(Text("No gaps: every wanted minute is accounted for", "green"))
+        return
+    shown = found[:ROWS_MAX] if console.is_terminal else found
+    names = ("exchange", "symbol", "from", "to", "long", "lost in", "cause", "being done")
+    table = make_table(console, *names, right=("long", "lost in"), last_folds=True)
+    for gap in shown:
+        start_us, end_us = gap.interval
+        left = gap.minutes_left
+        lost = Text("never" if left is None else "being lost" if left == 0 else say_span(left * 60))
+        if left is not None and left < HURRY_MIN:
+            lost.stylize("bold red")
+        long = say_span((end_us - start_us) / 1e6)
+        table.add_row(gap.exchange, gap.symbol, say_time(start_us), say_time(end_us), long, lost, gap.cause, gap.doing)
+    console.print(table)
+    if len(shown) < len(found):
+        console.print(f"and {len(found) - len(shown)} more: fullon-ohlcv gaps --json")
