@@ -38,6 +38,9 @@ class VenueTraits:
     """How many requests a second may go into reading again what is stored: a small share of the rate budget."""
     ticker: bool = True
     """True where a ticker can be streamed."""
+    tested: bool = True
+    """False for an exchange of ccxt that nobody has compared with this package: what its data do not show is not
+    believed, and its conventions are checked before its history is."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import difflib
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 from fullon_exchange.binance.rest import Binance
 from fullon_exchange.bitmex.rest import Bitmex
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import NotSupported, UnknownExchange
+from fullon_exchange.errors import UnknownExchange
 from fullon_exchange.hyperliquid.rest import Hyperliquid
 from fullon_exchange.interface import Exchange
 from fullon_exchange.kraken.rest import Kraken
@@ -26,24 +26,31 @@ NATIVE_EXCHANGES = tuple(sorted(_NATIVE))
 """Names of the exchanges that are spoken to without ccxt."""
 
 
-def open_exchange(name: str, *, clock: Clock | None = None, page_rows: int | None = None) -> Exchange:
+def open_exchange(
+    name: str,
+    *,
+    clock: Clock | None = None,
+    page_rows: int | None = None,
+    via: Literal["native", "ccxt"] | None = None,
+) -> Exchange:
     """Return the exchange called `name` (ccxt's spelling, either case); enter it to use it.
 
-    `clock` defaults to what the environment says (`FULLON_CLOCK`); `page_rows` bounds the rows of one answer where
-    the venue lets one ask for fewer than its most.
+    Those that are not spoken natively are spoken by way of ccxt; `via` asks for one of the two. `clock` defaults to
+    what the environment says (`FULLON_CLOCK`); `page_rows` bounds the rows of one answer where the venue lets one ask
+    for fewer than its most.
 
     Raises:
         UnknownExchange: no exchange of this name; lists near names.
-        NotSupported: an exchange that ccxt knows and this package does not speak to yet.
+        NotSupported: ccxt gets neither candles nor public trades from it.
     """
     key = name.strip().lower()
-    if key in _NATIVE:
+    if key in _NATIVE and via != "ccxt":
         return NativeExchange(_NATIVE[key](page_rows), clock=clock)
     known = _ccxt_names()
-    if key in known:
-        raise NotSupported(
-            f"is known to ccxt but not spoken natively; native are {', '.join(NATIVE_EXCHANGES)}", exchange=key
-        )
+    if key in known and via != "native":
+        # Not imported before somebody wants it: ccxt costs half a second and 90 MB.
+        adapter: Any = importlib.import_module("fullon_exchange.ccxt_adapter.exchange")
+        return cast(Exchange, adapter.CcxtExchange(key, clock=clock, page_rows=page_rows))
     near = difflib.get_close_matches(key, sorted({*_NATIVE, *known}), n=5, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"native are {', '.join(NATIVE_EXCHANGES)}"
     raise UnknownExchange(f"no exchange is called {name!r}; {hint}", near=near)

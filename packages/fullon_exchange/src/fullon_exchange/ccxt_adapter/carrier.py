@@ -1,0 +1,139 @@
+"""What keeps the subscriptions of one address alive: one connection after the other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fullon_exchange.backoff import Backoff
+from fullon_exchange.budget import shared_budget
+from fullon_exchange.ccxt_adapter.connection import Connection, place_of
+from fullon_exchange.ccxt_adapter.dialects import Dialect
+from fullon_exchange.ccxt_adapter.streams import Seen
+from fullon_exchange.errors import TransientExchangeError
+from fullon_exchange.interface import Urgency
+from fullon_exchange.live.intake import Surroundings
+from fullon_exchange.origin import resolve
+from fullon_exchange.records import Disconnected, Unsubscribed
+from fullon_exchange.wire import Key
+from fullon_log import get_component_logger
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the carriers of a session share."""
+
+    around: Surroundings
+    raw: Any
+    """ccxt's object."""
+    dialect: Dialect
+    seen: Seen
+    names: Iterator[str]
+    """Of connections, each unique across processes."""
+    backoff: Callable[[], Backoff]
+    locate: Callable[[Key], Awaitable[tuple[str, str]]]
+    """Return the address that streams a market's channel; or an empty one, and why."""
+
+
+class Carrier:
+    """Up to `streams_max` subscriptions of one address and the connection that carries them now."""
+
+    def __init__(self, shared: Shared, url: str, *, trades: bool, bulk: bool) -> None:
+        """`trades` or candles, not both; `bulk` says whether several markets fit into one message."""
+        self.wanted: dict[Key, str] = {}
+        self.connection: Connection | None = None
+        self._shared = shared
+        self._url = url
+        self._trades = trades
+        self._bulk = bulk
+        self._around = around = shared.around
+        self._backoff = shared.backoff()
+        self._connects = shared_budget(
+            f"{around.exchange} sockets by ccxt",
+            urlsplit(resolve(around.exchange, url)).netloc,
+            around.limits.connects,
+            speed=around.clock.speed,
+        )
+        self._log = get_component_logger(f"fullon.exchange.{around.exchange}.live")
+
+    def fits(self, url: str, *, trades: bool) -> bool:
+        """Tell whether one more subscription at `url` fits."""
+        leaving = len(self.connection.leaving) if self.connection is not None else 0
+        room = len(self.wanted) + leaving < self._around.limits.streams_max
+        return room and trades is self._trades and place_of(url) == place_of(self._url)
+
+    def add(self, key: Key) -> None:
+        """Want `key`."""
+        self.wanted[key] = key[1]
+        if self.connection is not None:
+            self.connection.refresh()
+
+    def drop(self, key: Key) -> None:
+        """Stop wanting `key`."""
+        del self.wanted[key]
+        if self.connection is not None and self.connection.carries(key):
+            self.connection.refresh()
+        else:
+            self._say_unsubscribed(key)
+
+    async def run(self) -> None:
+        """Keep a connection up while anything is wanted."""
+        while self.wanted:
+            await self._connects.acquire(urgency=Urgency.LIVE)
+            self.connection = connection = self._new_connection()
+            reason, closing = "the session was closed", True
+            try:
+                await connection.run()
+            except TransientExchangeError as error:
+                reason, closing = str(error), False
+            finally:
+                await self._finish(connection, reason, closing=closing)
+            if connection.data_seen:
+                self._backoff.reset()
+            if self.wanted:
+                await asyncio.sleep(self._backoff.next_s())
+                await self._find_address()
+
+    def _new_connection(self) -> Connection:
+        shared = self._shared
+        return Connection(
+            next(shared.names),
+            self._url,
+            self.wanted,
+            shared.around,
+            raw=shared.raw,
+            dialect=shared.dialect,
+            seen=shared.seen,
+            bulk=self._bulk,
+        )
+
+    async def _find_address(self) -> None:
+        """Ask ccxt for the address again where it carries a token: tokens have an end."""
+        key = next(iter(self.wanted), None)
+        if key is None or place_of(self._url) == self._url:
+            return
+        try:
+            url, _ = await self._shared.locate(key)
+        except TransientExchangeError as error:
+            self._log.warning("no new address", error=str(error))
+        else:
+            self._url = url or self._url
+
+    async def _finish(self, connection: Connection, reason: str, *, closing: bool) -> None:
+        self.connection = None
+        faults = self._around.faults
+        if connection.opened:
+            faults.counts["connections"] += 1
+            faults.counts["disconnects"] += 1
+            for key in connection.leaving:
+                self._say_unsubscribed(key, connection.name)
+            now_us = self._around.clock.now_us()
+            self._around.buffer.put(Disconnected(connection.name, now_us, reason))
+        say = self._log.warning if self.wanted and not closing else self._log.info
+        say("connection ended", connection=connection.name, opened=connection.opened, reason=reason)
+        await connection.close()
+
+    def _say_unsubscribed(self, key: Key, connection: str = "") -> None:
+        channel, symbol = key
+        self._around.buffer.put(Unsubscribed(connection, symbol, channel, self._around.clock.now_us()))
