@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.gap_order import in_order, is_repair, most_urgent_first
+from fullon_ohlcv_service.markets import UNKNOWN, not_listed
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
@@ -30,6 +30,8 @@ CONCURRENT_SERIES_MAX = 32
 """Series of one venue that are filled side by side; they share the venue's rate budget page by page."""
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
+CONFIRM_AFTER_US = 60_000_000
+"""How long after its end a minute's history may still change; younger minutes are read again later."""
 SETTLE_S = 1.0
 """How long after a minute's end a venue's REST side is given to know all of it."""
 FILL_MAX_S = 30.0
@@ -228,13 +230,13 @@ class HistoricCollector(ABC):
         ranges: dict[Series, Interval] = {}
         for one in self._wanted.get(exchange.name, ()):
             if one.symbol not in listings:
-                near = ", ".join(get_close_matches(one.symbol, listings)) or "none"
-                sentence = f"{exchange.name} does not list {one.symbol}; near names: {near}"
-                rt.board.refuse(one.exchange, one.symbol, sentence)
+                rt.board.refuse(one.exchange, one.symbol, not_listed(one.exchange, one.symbol, listings))
                 continue
             series = await rt.store.series(one.exchange, one.symbol, self.channel)
             start_us = floor_minute_us(rt.clock.now_us() - one.backtest_days * DAY_US)
-            ranges[series] = rt.claims.wanted(series, start_us, closed_us)
+            until_us = rt.markets.history_until_us(one.exchange, one.symbol)
+            end_us = closed_us if until_us is None else min(closed_us, floor_minute_us(until_us))
+            ranges[series] = rt.claims.wanted(series, start_us, end_us)
         gaps = await rt.store.gaps(ranges)
         return {series: intervals for series, intervals in gaps.items() if intervals}
 
@@ -251,7 +253,8 @@ class HistoricCollector(ABC):
             else:
                 self._rest(attempt, loop.time())
         except UnknownSymbol as error:
-            self._rt.board.refuse(series.exchange, series.symbol, str(error))
+            self._rt.board.refuse(series.exchange, series.symbol, f"{UNKNOWN}: {error}")
+            self._rt.markets.doubt(series.exchange)
             attempt.not_before_s = loop.time() + RETRY_MAX_S
         except ExchangeError as error:
             self._rest(attempt, loop.time(), getattr(error, "retry_after_s", None))
@@ -333,6 +336,11 @@ class HistoricCollector(ABC):
                 )
                 await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311
                 delay_s = min(30.0, delay_s * 2)
+
+    def _confirmed(self, covered: Sequence[Interval]) -> list[Interval]:
+        """Return what of a page is old enough to be the exchange's last word."""
+        settled_us = floor_minute_us(self._rt.clock.now_us() - CONFIRM_AFTER_US)
+        return [(start_us, min(end_us, settled_us)) for start_us, end_us in covered if start_us < settled_us]
 
     async def _settle_rejected(self, series: Series, result: WriteResult) -> None:
         """A row that is refused twice is what the exchange serves: its minute is unavailable, and said so."""

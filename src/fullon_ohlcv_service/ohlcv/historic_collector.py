@@ -36,4 +36,5 @@ class HistoricOHLCVCollector(HistoricCollector):
         rows = [
             (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades) for one in page.records
         ]
-        return await self._rt.store.write_candles([CandleWrite(series, rows, covered, page.unavailable)], why=why)
+        write = CandleWrite(series, rows, covered, page.unavailable, self._confirmed(covered))
+        return await self._rt.store.write_candles([write], why=why)

@@ -1,0 +1,329 @@
+"""The soak: a real daemon, real servers, a simulated market, and faults of every kind drawn from a seed.
+
+    python tests/soak/soaking.py --minutes 10 --seed 7
+
+Faults for `minutes` of real time on an accelerated clock (several at once; the daemon, PostgreSQL and Redis killed with
+-9 besides), then quiet until everything is repaired, then the audit: every candle and trade equal to the tape, every
+minute classified. One table at the end; exit code 1 where anything is lost, twice, wrong or misclassified.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from fullon_embedded import EmbeddedServers, start_servers
+from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
+from fullon_ohlcv.errors import StorageError
+from fullon_ohlcv.records import Series
+from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv_service.audit import Audit, audit
+from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.demo import seed_database
+from fullon_ohlcv_service.history import DAY_US
+from fullon_orm import dispose_engines, init_db
+from fullon_simulator import SimulatedMarket
+
+KILLS = ("kill daemon", "kill PostgreSQL", "kill Redis")
+LYING_FOR_EVER = ("halt", "delist", "close", "skew")
+"""Facts of the market rather than faults of the wire: what they change is not repaired but recorded."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one soak is made of."""
+
+    seed: int = 7
+    minutes: float = 5.0
+    """Real minutes with faults."""
+    venues: Mapping[str, int] = field(
+        default_factory=lambda: {"kraken": 12, "binance": 50, "hyperliquid": 50, "bitmex": 10}
+    )
+    speed: float = 10.0
+    fault_every_s: float = 60.0
+    """Clock seconds between two faults, on average."""
+    kill_every_s: float = 60.0
+    """Real seconds between two kills, on average."""
+    repair_max_s: float = 240.0
+    """Real seconds that may pass until everything is repaired."""
+    backtest_days: int = 1
+    without: Sequence[str] = LYING_FOR_EVER
+
+
+@dataclass
+class Suffered:
+    """One kind of fault: how often, and how long until what it hurt was whole again."""
+
+    count: int = 0
+    recovered: int = 0
+    worst_s: float = 0.0
+    """Clock seconds."""
+
+
+@dataclass
+class Report:
+    """What a soak found."""
+
+    plan: Plan
+    audit: Audit
+    kinds: dict[str, Suffered]
+    memory_mb: list[float]
+    descriptors: list[int]
+    revisions: int
+    log: str
+
+    @property
+    def sound(self) -> bool:
+        """True where nothing is lost, twice, wrong or misclassified, and nothing is unknown."""
+        return self.audit.sound
+
+
+class Daemon:
+    """The daemon as a process that is killed and started again."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        with self._log.open("ab") as sink:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "fullon_ohlcv_service.daemon", stdout=sink, stderr=sink, cwd=self._log.parent
+            )
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def stop(self) -> int:
+        if self._process is None:
+            return 0
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            return await self._process.wait()
+
+    def measure(self) -> tuple[float, int] | None:
+        """Return resident memory in MB and open descriptors; None while it does not run."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        try:
+            process = psutil.Process(self._process.pid)
+            return process.memory_info().rss / 1e6, process.num_fds()
+        except psutil.Error:
+            return None
+
+
+@dataclass
+class _Hurt:
+    """A fault whose harm is not known to be repaired yet."""
+
+    kind: str
+    venues: Sequence[str]
+    ended_us: int
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, plan: Plan, directory: Path, console: Console) -> None:
+        self.plan = plan
+        self.console = console
+        self.daemon = Daemon(directory / "daemon.log")
+        self.log = directory / "daemon.log"
+        self.directory = directory
+        self.kinds: dict[str, Suffered] = {}
+        self.hurts: list[_Hurt] = []
+        self.memory_mb: list[float] = []
+        self.descriptors: list[int] = []
+        self._random = random.Random(f"kills {plan.seed}")
+        self._counted = 0
+
+    async def run(self) -> Report:
+        now_s = time.time()
+        os.environ["FULLON_CLOCK"] = f"{now_s}@{now_s}x{self.plan.speed}"
+        os.environ["OHLCV_COLLECTION_INTERVAL"] = "60"
+        with start_servers(self.directory / "servers") as servers:
+            os.environ.update(servers.environment())
+            async with SimulatedMarket(self.plan.venues, seed=self.plan.seed) as market:
+                os.environ.update(market.environment())
+                await init_db()
+                await seed_database(market, backtest_days=self.plan.backtest_days)
+                wanted = await load_wanted_symbols(OhlcvServiceConfig.from_env())
+                await dispose_engines()
+                await self.daemon.start()
+                try:
+                    return await self._suffer(market, servers, wanted)
+                finally:
+                    await self.daemon.kill()
+
+    async def _suffer(self, market: SimulatedMarket, servers: EmbeddedServers, wanted: set[WantedSymbol]) -> Report:
+        clock = Clock.from_env()
+        plan = self.plan
+        kinds = sorted(set(_all_kinds()) - set(plan.without))
+        length_s = plan.minutes * 60 * plan.speed
+        market.faults.play(
+            market.faults.draw(
+                plan.seed, length_s=length_s, every_s=plan.fault_every_s, for_s=(5.0, 240.0), kinds=kinds
+            )
+        )
+        ends_s = time.monotonic() + plan.minutes * 60
+        next_kill_s = time.monotonic() + self._random.expovariate(1 / plan.kill_every_s)
+        while time.monotonic() < ends_s:
+            await asyncio.sleep(1.0)
+            self._measure()
+            self._note_ended(market)
+            if time.monotonic() > next_kill_s:
+                next_kill_s = time.monotonic() + self._random.expovariate(1 / plan.kill_every_s)
+                await self._kill(self._random.choice(KILLS), servers, clock)
+            await self._note_repaired(wanted, clock)
+        market.faults.heal()
+        self._note_ended(market)
+        self.console.print(f"faults are over after {plan.minutes:g} minutes; waiting until all is repaired")
+        return await self._audit(market, wanted, clock)
+
+    async def _kill(self, what: str, servers: EmbeddedServers, clock: Clock) -> None:
+        if what == "kill daemon":
+            await self.daemon.kill()
+            await asyncio.sleep(self._random.uniform(0, 3))
+            await self.daemon.start()
+        else:
+            pid = servers.pids()[what.removeprefix("kill ")]
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(self._random.uniform(0, 5))
+            await asyncio.to_thread(servers.ensure_running)
+        self.kinds.setdefault(what, Suffered()).count += 1
+        self.hurts.append(_Hurt(what, list(self.plan.venues), clock.now_us()))
+
+    def _measure(self) -> None:
+        if (measured := self.daemon.measure()) is not None:
+            self.memory_mb.append(measured[0])
+            self.descriptors.append(measured[1])
+
+    def _note_ended(self, market: SimulatedMarket) -> None:
+        for episode in market.faults.past:
+            if episode.number > self._counted:
+                self.kinds.setdefault(episode.kind, Suffered()).count += 1
+                if episode.ends_us is not None:
+                    self.hurts.append(_Hurt(episode.kind, list(episode.faults), episode.ends_us))
+        if market.faults.past:
+            self._counted = max(self._counted, *(one.number for one in market.faults.past))
+
+    async def _note_repaired(self, wanted: set[WantedSymbol], clock: Clock) -> None:
+        if not self.hurts:
+            return
+        try:
+            async with _opened(clock) as store:
+                for hurt in list(self.hurts):
+                    end_us = floor_minute_us(hurt.ended_us)
+                    ranges = await _ranges(store, [one for one in wanted if one.exchange in hurt.venues], end_us)
+                    if clock.now_us() > end_us + MINUTE_US and not any((await store.gaps(ranges)).values()):
+                        self.hurts.remove(hurt)
+                        suffered = self.kinds[hurt.kind]
+                        suffered.recovered += 1
+                        suffered.worst_s = max(suffered.worst_s, (clock.now_us() - hurt.ended_us) / 1e6)
+        except (StorageError, OSError):
+            return
+
+    async def _audit(self, market: SimulatedMarket, wanted: set[WantedSymbol], clock: Clock) -> Report:
+        end_us = floor_minute_us(clock.now_us())
+        start_us = end_us - self.plan.backtest_days * DAY_US + 120 * MINUTE_US
+        give_up_s = time.monotonic() + self.plan.repair_max_s
+        async with _opened(clock) as store:
+            while True:
+                await asyncio.sleep(3.0)
+                self._measure()
+                await self._note_repaired(wanted, clock)
+                found = await audit(store, market, wanted, start_us=start_us, end_us=end_us)
+                if found.sound or time.monotonic() > give_up_s:
+                    break
+            revisions = 0
+            for series in await _ranges(store, wanted, end_us):
+                revisions += len(await store.read_revisions(series, (start_us, end_us)))
+        code = await self.daemon.stop()
+        log = self.log.read_text(errors="replace")
+        if code:
+            found.note("misclassified", f"the daemon ended with exit code {code}")
+        return Report(self.plan, found, self.kinds, self.memory_mb, self.descriptors, revisions, log)
+
+
+@asynccontextmanager
+async def _opened(clock: Clock) -> AsyncIterator[TimeseriesStore]:
+    async with TimeseriesStore.open(now_us=clock.now_us, pool_max=2) as store:
+        yield store
+
+
+async def _ranges(
+    store: TimeseriesStore, wanted: "Sequence[WantedSymbol] | set[WantedSymbol]", end_us: int
+) -> dict[Series, tuple[int, int]]:
+    start_us = end_us - DAY_US + 120 * MINUTE_US
+    return {await store.series(one.exchange, one.symbol, "candles1m"): (start_us, end_us) for one in wanted}
+
+
+def _all_kinds() -> list[str]:
+    from fullon_simulator.faults_kinds import KINDS
+
+    return list(KINDS)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the one table and what it means."""
+    table = Table(title=f"soak: seed {report.plan.seed}, {report.plan.minutes:g} minutes at {report.plan.speed:g}×")
+    for name in ("fault", "times", "repaired", "worst recovery, clock s"):
+        table.add_column(name, justify="left" if name == "fault" else "right")
+    for kind, suffered in sorted(report.kinds.items()):
+        table.add_row(kind, str(suffered.count), str(suffered.recovered), f"{suffered.worst_s:.0f}")
+    console.print(table)
+    found = report.audit
+    console.print(f"{found}; {report.revisions} revisions")
+    console.print(
+        f"lost {found.missing}, duplicate {found.surplus}, wrong {found.different}, "
+        f"misclassified {found.misclassified}, unknown {found.minutes['unknown']}"
+    )
+    if report.memory_mb:
+        console.print(
+            f"memory of the daemon {min(report.memory_mb):.0f} to {max(report.memory_mb):.0f} MB, "
+            f"descriptors {min(report.descriptors)} to {max(report.descriptors)}"
+        )
+    for example in found.examples:
+        console.print(f"  {example}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Soak the daemon in faults and audit what it stored.")
+    parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 5))
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 7))
+    parser.add_argument("--kinds", help="only these kinds, separated by commas")
+    parser.add_argument("--kill-every-s", type=float, default=60.0)
+    parser.add_argument("--keep-log", type=Path, help="where to put the daemon's log")
+    options = parser.parse_args(arguments)
+    without: Sequence[str] = LYING_FOR_EVER
+    if options.kinds:
+        without = [kind for kind in _all_kinds() if kind not in options.kinds.split(",")]
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="fullon-soak-") as directory:
+        plan = Plan(options.seed, options.minutes, kill_every_s=options.kill_every_s, without=without)
+        report = asyncio.run(Soak(plan, Path(directory), console).run())
+    print_report(report, console)
+    if options.keep_log:
+        options.keep_log.write_text(report.log)
+    return 0 if report.sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
