@@ -12,7 +12,7 @@ from fullon_simulator.faults_dialect import About, Dialect, Order, Topic
 from fullon_simulator.faults_message import Message, Shape, read, write
 from fullon_simulator.hyperliquid_wire import INTERVALS, coins
 from fullon_simulator.kraken_wire import pair_altname, pair_id, pair_wsname
-from fullon_simulator.sockets import Frame
+from fullon_simulator.sockets import ASKED, Frame
 from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.timeframes import BINANCE, KRAKEN
 from fullon_simulator.wire import iso_us
@@ -290,7 +290,7 @@ class HyperliquidDialect(Dialect):
         body = _object(await _body(request))
         if isinstance(body.get("req"), dict):
             body["req"] |= {"startTime": 0, "endTime": self._LAST_MS}
-            request["text"] = json.dumps(body)
+            request.match_info[ASKED] = json.dumps(body)
         return request
 
     def refusal(self, reason: str) -> web.Response:
@@ -407,8 +407,7 @@ DIALECTS: Mapping[str, Callable[[Sequence[SymbolSpec]], Dialect]] = {
 
 
 async def _body(request: web.Request) -> str:
-    text: str = request.get("text") or await request.text()
-    return text
+    return request.match_info.get(ASKED) or await request.text()
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -226,12 +226,12 @@ class IgnoreSince(_OnPages):
         about = await self.page_of(request)
         if about is None or not about.cursor.strip() or not self.strikes(about.symbol):
             return request
-        request[_NEWEST] = True
+        request.match_info[_NEWEST] = "yes"
         return await self.scene.dialect.newest(request)
 
     async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         """Turn the page where the venue gives the newest rows first."""
-        if not request.get(_NEWEST) or not self.scene.dialect.turned(request):
+        if _NEWEST not in request.match_info or not self.scene.dialect.turned(request):
             return response
         return await edited_page(self, request, response, lambda page: page.rows.reverse())
 

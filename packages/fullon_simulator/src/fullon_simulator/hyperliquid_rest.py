@@ -21,6 +21,7 @@ from fullon_simulator.hyperliquid_wire import (
 )
 from fullon_simulator.limits import TokenBucket
 from fullon_simulator.listings import Listings
+from fullon_simulator.sockets import ASKED
 from fullon_simulator.tape import Tape
 from fullon_simulator.venue import Handler
 
@@ -98,7 +99,7 @@ class HyperliquidRest:
 
     async def _info(self, request: web.Request) -> web.Response:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
-            text = request.get("text") or await request.text()
+            text = request.match_info.get(ASKED) or await request.text()
         try:
             answer = await self._answer(text)
         except _Refused as refused:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from aiohttp import WSMsgType, web
 
+ASKED = "asked"
+"""Where a fault leaves what the venue is to be asked instead of the request's own body."""
+
 _WRITE_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -82,7 +85,7 @@ class Outlet:
     async def asked(self, request: web.Request) -> web.Request | web.StreamResponse:
         """Return what the venue is asked instead of `request`, or an answer without asking it.
 
-        Another body than the request's is handed on as `request["text"]`.
+        Another body than the request's is handed on as `request.match_info[ASKED]`.
         """
         return request
 
