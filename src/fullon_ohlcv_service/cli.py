@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
+from fullon_ohlcv_service.commands import exchanges, symbols
 from fullon_ohlcv_service.commands.coverage import coverage
 from fullon_ohlcv_service.commands.gaps import gaps
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, choose_environment
@@ -55,6 +56,8 @@ def choose(
 
 for command in (status, gaps, coverage):
     app.command()(command)
+app.add_typer(symbols.app, name="symbols")
+app.add_typer(exchanges.app, name="exchanges")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -131,8 +131,9 @@ class Ledger:
         if len(found) == 1:
             return found[0]
         if found:
-            names = " or ".join(sorted(map(str, found)))
-            raise CommandError(f"{symbol} is collected from several exchanges: say {names}")
+            raise CommandError(
+                f"{symbol} is collected from several exchanges: say {' or '.join(sorted(map(str, found)))}"
+            )
         near = get_close_matches(name.upper(), {str(one).upper(): one for one in symbols.values()}, cutoff=0.5)
         near += get_close_matches(symbol.upper(), {one.symbol.upper() for one in symbols.values()}, cutoff=0.5)
         names = {str(one) for one in symbols.values() if str(one).upper() in near or one.symbol.upper() in near}

@@ -33,6 +33,8 @@ class BudgetUse:
     paused_s: float
     spent: float
     """Weight granted since the process started."""
+    per_s: float
+    """Weight the venue allows in a second of its clock, on average."""
 
 
 @dataclass(order=True)
@@ -92,7 +94,7 @@ class RateBudget:
         """Return the gauge."""
         self._refill()
         waiting = sum(1 for ticket in self._queue if not ticket.granted.done())
-        return BudgetUse(self._available, self.spec.burst, waiting, self.paused_s, self._spent)
+        return BudgetUse(self._available, self.spec.burst, waiting, self.paused_s, self._spent, self.spec.per_s)
 
     def _refill(self) -> None:
         now = time.monotonic()

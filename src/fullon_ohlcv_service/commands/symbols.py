@@ -1,0 +1,210 @@
+"""`fullon-ohlcv symbols`: what is collected."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import typer
+
+from fullon_exchange import open_exchange
+from fullon_exchange.interface import Listing
+from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
+from fullon_ohlcv_service.commands.estimate import estimate_s
+from fullon_ohlcv_service.commands.screen import (
+    AsJson,
+    OfExchange,
+    Yes,
+    confirm,
+    make_console,
+    make_table,
+    print_json,
+)
+from fullon_ohlcv_service.commands.session import CommandError, complete
+from fullon_ohlcv_service.commands.times import say_span
+from fullon_orm.models import Symbol
+
+BACKTEST_DAYS = 30
+ASK_ABOVE = 10
+"""More symbols than this are added only after a question, named one by one or not."""
+
+app = typer.Typer(no_args_is_help=True, help="What is collected.", rich_markup_mode=None)
+Names = Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="BTC/USD, kraken:BTC/USD, or a glob: '*/USDT'.")]
+Days = Annotated[int, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")]
+
+
+@app.command("list")
+def list_symbols(exchange: OfExchange = None, as_json: AsJson = False) -> None:
+    """List the symbols in the database.
+
+    Example: fullon-ohlcv symbols list -x kraken
+    """
+    found = complete(_list(exchange))
+    if as_json:
+        print_json({"symbols": found})
+        return
+    console = make_console()
+    table = make_table(console, "exchange", "symbol", "backtest days", "active", right=("backtest days",))
+    for one in found:
+        days, active = str(one["backtest_days"]), "yes" if one["active"] else "no"
+        table.add_row(str(one["exchange"]), str(one["symbol"]), days, active)
+    console.print(table)
+    if not found:
+        console.print("none yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
+
+
+async def _list(exchange: str | None) -> list[dict[str, object]]:
+    async with open_admin() as admin:
+        if exchange is not None and exchange not in admin.accounts:
+            raise CommandError(f"{exchange} is not collected; collected are {', '.join(sorted(admin.accounts))}")
+        return [
+            {
+                "exchange": venue,
+                "symbol": one.symbol,
+                "backtest_days": one.backtest,
+                "active": one.active and admin.accounts[venue].active,
+            }
+            for venue in sorted(admin.accounts)
+            if exchange in (None, venue)
+            for one in sorted((await admin.symbols_of(venue)).values(), key=lambda one: one.symbol)
+        ]
+
+
+@app.command()
+def add(names: Names, *, exchange: OfExchange = None, backtest: Days = BACKTEST_DAYS, yes: Yes = False) -> None:
+    """Collect more symbols; a running daemon begins within seconds.
+
+    The exchange is asked whether it lists them. Globs, and many names, ask first: how many symbols they are and how
+    long the first back-fill will take.
+
+    Examples: fullon-ohlcv symbols add kraken:BTC/USD --backtest 365    fullon-ohlcv symbols add -x binance '*/USDT'
+    """
+    complete(add_symbols(names, exchange, backtest, yes=yes))
+
+
+async def add_symbols(names: Sequence[str], exchange: str | None, days: int, *, yes: bool) -> None:
+    """Add what the names mean, after a question where that is much."""
+    async with open_admin() as admin:
+        asked: dict[str, list[str]] = {}
+        for name in names:
+            venue, symbol = admin.venue_of(name, exchange)
+            asked.setdefault(venue, []).append(symbol)
+        for venue, symbols in asked.items():
+            await _add_to(admin, venue, symbols, days, yes=yes)
+        await admin.db.commit()
+
+
+async def _add_to(admin: Admin, venue: str, symbols: Sequence[str], days: int, *, yes: bool) -> None:
+    console = make_console()
+    async with open_exchange(venue) as opened:
+        listings = await opened.fetch_listings()
+        known = await admin.symbols_of(venue)
+        chosen = [one for symbol in symbols for one in match_listed(venue, symbol, listings)]
+        new = sorted({name for name in chosen if name not in known or not known[name].active})
+        already = len(set(chosen)) - len(new)
+        if already:
+            console.print(f"{venue}: {already} of them collected already")
+        if not new:
+            return
+        seconds = await estimate_s(opened, new, days)
+    takes = "" if seconds is None else f"; the first back-fill will take about {say_span(seconds)}"
+    what = f"{len(new)} symbols" if len(new) > 1 else new[0]
+    if any(map(is_glob, symbols)) or len(new) > ASK_ABOVE:
+        console.print(f"{venue}: {shorten(new)}")
+        if not confirm(f"Add {what} of {venue} with {days} days of history{takes}?", yes=yes):
+            raise CommandError(f"nothing added; {what} of {venue} would be{takes}: say --yes to add them")
+    for name in new:
+        if name in known:
+            known[name].active = True
+            known[name].backtest = days
+        else:
+            await admin.db.symbols.add_symbol(_symbol(admin, venue, listings[name], days))
+    console.print(f"{venue}: added {what} with {days} days of history{takes}")
+
+
+def match_listed(venue: str, symbol: str, listings: Mapping[str, Listing]) -> list[str]:
+    """Return the listed names that a name or a glob means.
+
+    Raises:
+        CommandError: none; says near names.
+    """
+    if is_glob(symbol):
+        found = [name for name, one in listings.items() if one.active and fnmatchcase(name, symbol.upper())]
+        if found:
+            return found
+        raise CommandError(f"{venue} lists no symbol like {symbol}")
+    if symbol in listings:
+        return [symbol]
+    near = get_close_matches(symbol.upper(), listings, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it lists {len(listings)} symbols"
+    raise CommandError(f"{venue} does not list {symbol}; {hint}")
+
+
+def _symbol(admin: Admin, venue: str, listing: Listing, days: int) -> Symbol:
+    return Symbol(
+        symbol=listing.symbol,
+        cat_ex_id=admin.accounts[venue].cat_ex_id,
+        updateframe="1m",
+        backtest=days,
+        base=listing.base,
+        quote=listing.quote,
+        futures=":" in listing.symbol,
+    )
+
+
+@app.command()
+def remove(names: Names, *, exchange: OfExchange = None, yes: Yes = False) -> None:
+    """Collect symbols no longer; what is stored of them stays.
+
+    Example: fullon-ohlcv symbols remove kraken:BTC/USD
+    """
+    complete(_remove(names, exchange, yes=yes))
+
+
+async def _remove(names: Sequence[str], exchange: str | None, *, yes: bool) -> None:
+    async with open_admin() as admin:
+        found = await admin.stored(names, exchange)
+        said = [f"{one.exchange_name}:{one.symbol}" for one in found]
+        if len(found) > 1 and not confirm(f"Remove {len(found)} symbols: {shorten(said)}?", yes=yes):
+            raise CommandError(f"nothing removed; {len(found)} symbols would be: say --yes to remove them")
+        for one in found:
+            await admin.db.symbols.delete_symbol(one)
+        await admin.db.commit()
+    make_console().print(f"removed {shorten(said)}; what is stored stays")
+
+
+@app.command("set")
+def change(
+    names: Names,
+    *,
+    exchange: OfExchange = None,
+    backtest: Annotated[
+        int | None, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")
+    ] = None,
+    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Collect it or not.")] = None,
+    yes: Yes = False,
+) -> None:
+    """Change how far back symbols are collected, or pause them.
+
+    Examples: fullon-ohlcv symbols set BTC/USD --backtest 365    fullon-ohlcv symbols set 'kraken:*' --inactive
+    """
+    if backtest is None and active is None:
+        raise CommandError("nothing to change; say --backtest DAYS, --active or --inactive")
+    complete(_change(names, exchange, backtest, active, yes=yes))
+
+
+async def _change(
+    names: Sequence[str], exchange: str | None, backtest: int | None, active: bool | None, *, yes: bool
+) -> None:
+    async with open_admin() as admin:
+        found = await admin.stored(names, exchange)
+        said = [f"{one.exchange_name}:{one.symbol}" for one in found]
+        if len(found) > 1 and not confirm(f"Change {len(found)} symbols: {shorten(said)}?", yes=yes):
+            raise CommandError(f"nothing changed; {len(found)} symbols would be: say --yes to change them")
+        for one in found:
+            one.backtest = one.backtest if backtest is None else backtest
+            one.active = one.active if active is None else active
+        await admin.db.commit()
+    changes = [] if backtest is None else [f"{backtest} days of history"]
+    changes += [] if active is None else ["collected" if active else "not collected"]
+    make_console().print(f"{shorten(said)}: {', '.join(changes)}")
