@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 from fullon_ohlcv_service.commands import exchanges, symbols
 from fullon_ohlcv_service.commands.coverage import coverage
 from fullon_ohlcv_service.commands.gaps import gaps
+from fullon_ohlcv_service.commands.init import init
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, choose_environment
 from fullon_ohlcv_service.commands.status import status
 
@@ -54,7 +55,7 @@ def choose(
     choose_environment(env_file=env_file, data_dir=data_dir, demo=demo)
 
 
-for command in (status, gaps, coverage):
+for command in (init, status, gaps, coverage):
     app.command()(command)
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(exchanges.app, name="exchanges")

@@ -22,6 +22,7 @@ from fullon_ohlcv.writer_lock import WriterLock
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
 from fullon_ohlcv_service.errors import ServiceError
+from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
 from fullon_ohlcv_service.recheck import Rechecker
@@ -203,12 +204,14 @@ class OhlcvServiceDaemon:
         live_candles = LiveOHLCVCollector(runtime=runtime, on_gap=wake_history)
         batcher = GlobalTradeBatcher(runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs)
         collectors: list[Any] = []
-        collectors += [live_candles, live_trades] if config.enable_streaming else []
-        collectors += [*historic, Rechecker(runtime, historic)] if config.enable_historical else []
+        live: list[Any] = [live_candles, live_trades] if config.enable_streaming else []
+        fillers: list[Any] = [*historic, Rechecker(runtime, historic)] if config.enable_historical else []
+        watch = MarketWatch(runtime, live=live, history=fillers)
+        collectors += [*live, *fillers, watch]
         reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else None)
 
         async def apply(wanted: set[WantedSymbol]) -> None:
-            await self._apply(runtime, wanted, batcher, collectors)
+            await self._apply(runtime, wanted, batcher, watch)
 
         parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             type(collector).__name__: collector.run for collector in collectors
@@ -257,7 +260,7 @@ class OhlcvServiceDaemon:
         runtime: Runtime,
         wanted: set[WantedSymbol],
         batcher: GlobalTradeBatcher,
-        collectors: Sequence[Any],
+        watch: MarketWatch,
     ) -> None:
         runtime.board.want(wanted)
         collected = await self._prepare(runtime, wanted)
@@ -265,8 +268,8 @@ class OhlcvServiceDaemon:
             batcher.unregister_symbol(one)
         for one in collected:
             batcher.register_symbol(one)
-        for collector in collectors:
-            await collector.want(collected)
+        refused = {one.exchange: why for one in wanted if (why := self._refused.get(one.exchange))}
+        await watch.want(collected | {one for one in wanted if one.exchange in refused}, refused)
         self._collected = collected
 
     async def _prepare(self, runtime: Runtime, wanted: set[WantedSymbol]) -> set[WantedSymbol]:

@@ -23,7 +23,8 @@ SMOOTHING = 0.05
 
 @dataclass(slots=True)
 class _Pace:
-    connection: str
+    connections: list[str]
+    """Who carries it, the newest last: two while one replaces the other, none until the next acknowledgement."""
     since_us: int
     """When it was last heard of, or subscribed; the exchange's clock, as all times here."""
     last_event_us: int
@@ -35,6 +36,11 @@ class _Pace:
     """Doubles with every look that found the market really silent."""
     step: int = 0
     """How far up the ladder it is."""
+
+    def leave(self, connection: str) -> None:
+        """Note that `connection` carries it no longer; pace and step are remembered."""
+        if connection in self.connections:
+            self.connections.remove(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +72,32 @@ class Freshness:
                     newest = {record.symbol: min(now_us, record.timestamp_us + MINUTE_US) for record in event.records}
                     self._hear(event.connection, newest, now_us)
                 case Subscribed():
-                    old = self._paces.get(event.symbol)
-                    pace = _Pace(event.connection, now_us, now_us)
-                    if old is not None:
-                        pace.pause_us, pace.step = old.pause_us, old.step
-                    self._paces[event.symbol] = pace
+                    self._subscribe(event, now_us)
                 case Unsubscribed():
-                    self._paces.pop(event.symbol, None)
+                    if event.symbol in self._paces:
+                        self._paces[event.symbol].leave(event.connection)
                 case Disconnected():
-                    for symbol in [one for one, pace in self._paces.items() if pace.connection == event.connection]:
-                        # Nothing to be overdue of until the next acknowledgement; its pace and step are remembered.
-                        self._paces[symbol].since_us = now_us + SILENCE_MAX_US
+                    for pace in self._paces.values():
+                        pace.leave(event.connection)
                 case _:
                     pass
+
+    def _subscribe(self, event: Subscribed, now_us: int) -> None:
+        old = self._paces.get(event.symbol)
+        if old is not None and old.connections:
+            # One connection replaces another: for how long the symbol has been silent, stays.
+            old.leave(event.connection)
+            old.connections.append(event.connection)
+            return
+        pace = _Pace([event.connection], now_us, now_us)
+        if old is not None:
+            pace.pause_us, pace.step = old.pause_us, old.step
+        self._paces[event.symbol] = pace
 
     def _hear(self, connection: str, newest_us: dict[str, int], now_us: int) -> None:
         for symbol, event_us in newest_us.items():
             pace = self._paces.get(symbol)
-            if pace is None or pace.connection != connection:
+            if pace is None or connection not in pace.connections:
                 continue
             pause_us = max(0, now_us - pace.since_us)
             usual_us = pause_us if pace.pause_us is None else pace.pause_us
@@ -99,6 +113,8 @@ class Freshness:
         """Return the symbols that are silent for too long or too late."""
         found = []
         for symbol, pace in self._paces.items():
+            if not pace.connections:
+                continue
             silent_us = now_us - pace.since_us
             limit_us = silence_limit_us(pace.pause_us) * pace.patience
             lagging = pace.lag_us > LAG_MAX_US
@@ -108,7 +124,7 @@ class Freshness:
                 reason = f"silent for {silent_us / 1e6:.0f} s, {limit_us / 1e6:.0f} s is its limit"
             else:
                 continue
-            found.append(Overdue(symbol, pace.connection, pace.last_event_us, reason, lagging))
+            found.append(Overdue(symbol, pace.connections[-1], pace.last_event_us, reason, lagging))
         return found
 
     def forgive(self, symbol: str) -> None:

@@ -1,14 +1,15 @@
 """What live connections have proved, minute by minute (pure: no I/O, no clock).
 
-A connection carries symbols from the minute after its acknowledgement. Each watermark that passes a minute's end proves
-that minute for every symbol the connection carries; a disconnect ends the run. Nothing else makes live coverage.
+A connection carries a symbol from its acknowledgement on, and each watermark proves what it carries up to then. Where
+two connections carry a symbol for a while, because one replaces the other, their proofs join if they meet: the run
+goes on without a hole. The last one to leave ends the run. Nothing else makes live coverage.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from fullon_exchange.clock import MINUTE_US, ceil_minute_us, floor_minute_us
+from fullon_exchange.clock import ceil_minute_us, floor_minute_us
 from fullon_exchange.records import Interval
 
 Row = TypeVar("Row")
@@ -47,76 +48,131 @@ def subtract(intervals: list[Interval], taken: Interval) -> list[Interval]:
     return left
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A symbol that a connection carries no longer."""
+
+    symbol: str
+    next_us: int | None
+    """The first minute that live will still prove; None where no other connection carries the symbol."""
+    whole: bool
+    """True where another connection goes on from within what this one had proved: nothing is missing between them."""
+
+
+@dataclass(slots=True)
+class _Run:
+    next_us: int
+    """The first minute not proved yet."""
+    proved_us: int
+    """How far connections that have left had proved it, or where it began."""
+    since_us: dict[str, int] = field(default_factory=dict)
+    """By connection that carries the symbol: from when on."""
+
+
 @dataclass(slots=True)
 class _Connection:
-    next_us: dict[str, int] = field(default_factory=dict)
-    """By symbol: the first minute not proved yet."""
+    symbols: dict[str, None] = field(default_factory=dict)
+    watermark_us: int = 0
     horizon_us: int = 0
-    """The minute boundary the last watermark passed."""
+    """The minute boundary that its last look at the symbols has passed."""
 
 
 class Frontier:
     """The proved minutes of the symbols of one venue and one channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace_us: int = 0) -> None:
+        """Build one; `grace_us` is how long after its end a minute stays open, however well it is proved."""
+        self._grace_us = grace_us
         self._connections: dict[str, _Connection] = {}
-        self._carrier: dict[str, str] = {}
+        self._runs: dict[str, _Run] = {}
 
     def subscribe(self, connection: str, symbol: str, timestamp_us: int) -> int:
-        """Note that `connection` carries `symbol`; return the first minute it will prove whole.
+        """Note that `connection` carries `symbol`; return the first minute that live will prove whole.
 
-        A symbol that another connection still carries changes over without losing the run when the new
-        connection was acknowledged before the old one's frontier.
+        A symbol that another connection still carries goes on with its run.
         """
-        first_us = ceil_minute_us(timestamp_us)
-        old = self._carrier.get(symbol)
-        if old is not None and old != connection:
-            first_us = max(first_us, self._connections[old].next_us.pop(symbol, first_us))
-        elif old == connection:
-            return self._connections[connection].next_us[symbol]
-        self._carrier[symbol] = connection
-        self._connections.setdefault(connection, _Connection()).next_us[symbol] = first_us
-        return first_us
+        run = self._runs.get(symbol)
+        if run is None:
+            run = self._runs[symbol] = _Run(ceil_minute_us(timestamp_us), timestamp_us)
+        run.since_us.setdefault(connection, timestamp_us)
+        self._connections.setdefault(connection, _Connection()).symbols[symbol] = None
+        return run.next_us
 
-    def unsubscribe(self, symbol: str) -> bool:
-        """Forget `symbol`; False where nothing carried it."""
-        connection = self._carrier.pop(symbol, None)
-        if connection is None:
-            return False
-        self._connections[connection].next_us.pop(symbol, None)
-        return True
-
-    def disconnect(self, connection: str) -> list[str]:
-        """Forget `connection`; return the symbols it carried."""
-        gone = self._connections.pop(connection, None)
-        symbols = [] if gone is None else list(gone.next_us)
-        for symbol in symbols:
-            del self._carrier[symbol]
-        return symbols
-
-    def next_us(self, connection: str, symbol: str) -> int | None:
-        """Return the first minute `connection` has not proved for `symbol`; None where it does not carry it."""
+    def unsubscribe(self, connection: str, symbol: str) -> Left | None:
+        """Note that `connection` carries `symbol` no longer; None where it did not."""
         carried = self._connections.get(connection)
-        return None if carried is None else carried.next_us.get(symbol)
+        if carried is None or symbol not in carried.symbols:
+            return None
+        left = self._leave(connection, symbol)
+        del carried.symbols[symbol]
+        return left
 
-    def skip_to(self, connection: str, symbol: str, minute_us: int) -> None:
-        """Give up proving the minutes of `symbol` before `minute_us`."""
-        carried = self._connections[connection].next_us
-        carried[symbol] = max(carried[symbol], minute_us)
+    def disconnect(self, connection: str) -> list[Left]:
+        """Forget `connection`; return the symbols it carried."""
+        carried = self._connections.get(connection)
+        if carried is None:
+            return []
+        left = [self._leave(connection, symbol) for symbol in carried.symbols]
+        del self._connections[connection]
+        return left
+
+    def _leave(self, connection: str, symbol: str) -> Left:
+        run = self._runs[symbol]
+        run.proved_us = self._proved_us(run)
+        del run.since_us[connection]
+        if not run.since_us:
+            del self._runs[symbol]
+            return Left(symbol, None, whole=False)
+        for other in run.since_us:
+            # What the two have proved together may complete a minute: look at the next watermark.
+            self._connections[other].horizon_us = 0
+        begins_us = min(run.since_us.values())
+        whole = begins_us <= run.proved_us
+        if not whole:
+            run.proved_us = begins_us
+            run.next_us = max(run.next_us, ceil_minute_us(begins_us))
+        return Left(symbol, run.next_us, whole)
+
+    def _proved_us(self, run: _Run) -> int:
+        """Return how far the run is proved: as far as what its connections have proved overlaps."""
+        proved_us = run.proved_us
+        for connection, since_us in sorted(run.since_us.items(), key=lambda item: item[1]):
+            if since_us <= proved_us:
+                proved_us = max(proved_us, self._connections[connection].watermark_us)
+        return proved_us
+
+    def carries(self, connection: str, symbol: str) -> bool:
+        """Tell whether `connection` carries `symbol`."""
+        carried = self._connections.get(connection)
+        return carried is not None and symbol in carried.symbols
+
+    def carriers(self, symbol: str) -> Collection[str]:
+        """Return the connections that carry `symbol`."""
+        run = self._runs.get(symbol)
+        return () if run is None else run.since_us.keys()
+
+    def skip_to(self, symbol: str, minute_us: int) -> int:
+        """Give up proving the minutes of `symbol` before `minute_us`; return the first it will still prove."""
+        run = self._runs[symbol]
+        run.next_us = max(run.next_us, minute_us)
+        return run.next_us
 
     def advance(self, connection: str, timestamp_us: int) -> Iterator[tuple[str, int, int]]:
         """Pass a watermark; yield (symbol, start_us, end_us) of the whole minutes it newly proves."""
         carried = self._connections.get(connection)
         if carried is None:
             return
-        horizon_us = floor_minute_us(timestamp_us)
+        carried.watermark_us = max(carried.watermark_us, timestamp_us)
+        horizon_us = floor_minute_us(timestamp_us - self._grace_us)
         if horizon_us <= carried.horizon_us:
             return
         carried.horizon_us = horizon_us
-        for symbol, next_us in carried.next_us.items():
-            if next_us + MINUTE_US <= horizon_us:
-                carried.next_us[symbol] = horizon_us
-                yield symbol, next_us, horizon_us
+        for symbol in carried.symbols:
+            run = self._runs[symbol]
+            start_us, end_us = run.next_us, floor_minute_us(self._proved_us(run) - self._grace_us)
+            if start_us < end_us:
+                run.next_us = end_us
+                yield symbol, start_us, end_us
 
     def connections(self) -> list[str]:
         """Return the ids of the connections in use."""

@@ -2,20 +2,23 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from difflib import get_close_matches
 from typing import ClassVar, Protocol
 
-from fullon_exchange.interface import Exchange, Listing, LiveSession
-from fullon_exchange.records import Channel, Event, Rejected
+from fullon_exchange.interface import Exchange, LiveSession
+from fullon_exchange.records import Channel, Event, Rejected, Subscribed
 from fullon_log import get_component_logger
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
+from fullon_ohlcv_service.markets import not_listed
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.stale import StaleStreamGuard
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
+
+REFUSED_AGAIN_S = 3500.0
+"""Seconds of the clock after which a refused subscription is tried again when what is wanted is told again."""
 
 
 class Sink(Protocol):
@@ -54,6 +57,8 @@ class LiveCollector(ABC):
         self._added: set[WantedSymbol] = set()
         self._changed: dict[str, asyncio.Event] = {}
         self._subscribed: dict[str, set[str]] = {}
+        self._refused: dict[tuple[str, str], tuple[int, str]] = {}
+        """By exchange and symbol: when a subscription was refused, and what has been said of it."""
         self._log = get_component_logger(self.log_name)
         self._supervisor: Supervisor[str] = Supervisor(self.log_name, self._serve_venue)
         self._say_status: Callable[[], Awaitable[None]] | None = None
@@ -170,46 +175,54 @@ class LiveCollector(ABC):
         changed = self._changed.setdefault(name, asyncio.Event())
         self._subscribed[name] = set()
         sink = self._sink(exchange)
-        _, listings = await self._rt.exchanges.reach(name)
+        await self._rt.exchanges.reach(name)
         try:
             async with exchange.live() as session, asyncio.TaskGroup() as group:
                 group.create_task(sink.run())
-                group.create_task(self._follow_wanted(exchange.name, session, listings, changed))
+                group.create_task(self._follow_wanted(exchange.name, session, changed))
                 guard = StaleStreamGuard(self._rt, exchange, session, self.channel, self._on_gap)
                 group.create_task(guard.run())
                 async for events in session.events():
                     sink.feed(events)
                     guard.feed(events)
-                    self._say_rejected(name, events)
+                    self._note_answers(name, events)
         finally:
             self._subscribed[name] = set()
             await sink.drain()
 
-    async def _follow_wanted(
-        self,
-        name: str,
-        session: LiveSession,
-        listings: Mapping[str, Listing],
-        changed: asyncio.Event,
-    ) -> None:
+    async def _follow_wanted(self, name: str, session: LiveSession, changed: asyncio.Event) -> None:
         subscribed = self._subscribed[name]
         while True:
             changed.clear()
+            _, listings = await self._rt.exchanges.reach(name)
             wanted = {one.symbol for one in self._wanted.get(name, ())}
             for symbol in sorted(wanted - listings.keys()):
-                near = ", ".join(get_close_matches(symbol, listings)) or "none"
-                self._rt.board.refuse(name, symbol, f"{name} does not list {symbol}; near names: {near}")
+                self._rt.board.refuse(name, symbol, not_listed(name, symbol, listings))
             surplus = subscribed - wanted
-            missing = (wanted & listings.keys()) - subscribed
+            missing = (wanted & listings.keys()) - subscribed - self._still_refused(name, wanted)
+            subscribed -= surplus
+            subscribed |= missing
             if surplus:
                 await session.unsubscribe(self.channel, sorted(surplus))
             if missing:
                 await session.subscribe(self.channel, sorted(missing))
-            subscribed -= surplus
-            subscribed |= missing
             await changed.wait()
 
-    def _say_rejected(self, name: str, events: list[Event]) -> None:
+    def _still_refused(self, name: str, wanted: Collection[str]) -> set[str]:
+        """Return what was refused a short time ago; a refusal of what is not wanted any more is forgotten."""
+        due_us = self._rt.clock.now_us() - round(REFUSED_AGAIN_S * 1e6)
+        self._refused = {key: why for key, why in self._refused.items() if key[0] != name or key[1] in wanted}
+        return {symbol for (exchange, symbol), why in self._refused.items() if exchange == name and why[0] > due_us}
+
+    def _note_answers(self, name: str, events: list[Event]) -> None:
+        """Say what the venue refuses, until it is asked again and accepts it."""
+        board = self._rt.board
         for event in events:
             if isinstance(event, Rejected):
-                self._rt.board.refuse(name, event.symbol, f"{name} refused {event.channel}: {event.reason}")
+                sentence = f"{name} refused {event.channel}: {event.reason}"
+                self._refused[name, event.symbol] = (self._rt.clock.now_us(), sentence)
+                self._subscribed[name].discard(event.symbol)
+                board.refuse(name, event.symbol, sentence)
+                self._rt.markets.doubt(name)
+            elif isinstance(event, Subscribed) and (said := self._refused.pop((name, event.symbol), None)):
+                board.take_back(name, event.symbol, said[1])

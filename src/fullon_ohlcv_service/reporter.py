@@ -20,6 +20,9 @@ _STATUS_OF = {
     Phase.CATCHING_UP: ProcessStatus.PROCESSING,
     Phase.LIVE: ProcessStatus.RUNNING,
     Phase.COMPLETE: ProcessStatus.IDLE,
+    Phase.HALTED: ProcessStatus.IDLE,
+    Phase.DELISTED: ProcessStatus.IDLE,
+    Phase.CLOSED: ProcessStatus.IDLE,
     Phase.REFUSED: ProcessStatus.ERROR,
 }
 

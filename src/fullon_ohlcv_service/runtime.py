@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from fullon_cache import ProcessCache, TradesCache
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import ExchangeError
+from fullon_exchange.errors import ExchangeError, VenueClosed
 from fullon_exchange.interface import Exchange, Listing
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.markets import Markets
 from fullon_ohlcv_service.status import StatusBoard
 
 REACH_FIRST_S = 1.0
@@ -47,21 +48,23 @@ class Exchanges:
                 self._open[name] = await self._stack.enter_async_context(exchange)
             return self._open[name]
 
-    async def reach(self, name: str) -> tuple[Exchange, Mapping[str, Listing]]:
+    async def reach(self, name: str, *, age_max_s: float = 3600.0) -> tuple[Exchange, Mapping[str, Listing]]:
         """Return the venue and its markets; while it cannot be reached, try again for ever and say so once.
 
-        Markets that were read before serve on when the venue does not answer now.
+        Markets that were read before, `age_max_s` ago at most (real seconds), serve on, and older ones too when the
+        venue does not answer now.
         """
         exchange = await self.get(name)
         async with self._locks[name]:
             delay_s = REACH_FIRST_S
             while True:
                 try:
-                    self._listings[name] = await exchange.fetch_listings()
+                    self._listings[name] = await exchange.fetch_listings(age_max_s=age_max_s)
                 except ExchangeError as error:
-                    if not error.retryable:
+                    known = name in self._listings
+                    if isinstance(error, VenueClosed) or not (known or error.retryable):
                         raise
-                    if name not in self._listings:
+                    if not known:
                         self._say_unreachable(name, str(error))
                         await asyncio.sleep(error.retry_after_s or random.uniform(REACH_FIRST_S, delay_s))  # noqa: S311
                         delay_s = min(REACH_MAX_S, delay_s * 2)
@@ -134,6 +137,7 @@ class Runtime:
     exchanges: Exchanges
     claims: Claims
     board: StatusBoard
+    markets: Markets = field(default_factory=Markets)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Names this run of the program in what it leaves in Redis."""
 

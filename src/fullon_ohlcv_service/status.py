@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_log import get_component_logger
-from fullon_ohlcv.records import CoverageSummary
+from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.markets import OF_STATES, UNKNOWN, UNSUPPORTED
 
 RATE_WINDOW_S = 20.0
 
@@ -21,6 +22,10 @@ class Phase(StrEnum):
     LIVE = "live"
     COMPLETE = "complete"
     """Nothing is missing and nothing is streamed."""
+    HALTED = "halted"
+    """The venue does not trade it now; `problem` says so, as of the next two."""
+    DELISTED = "delisted"
+    CLOSED = "closed"
     REFUSED = "refused"
     """It cannot be collected; `problem` says why."""
 
@@ -122,6 +127,27 @@ class StatusBoard:
         if sentence:
             status.phase = Phase.REFUSED
         return True
+
+    def set_state(self, market: MarketState) -> None:
+        """Show the state of a market, and why; what was said of an earlier one is taken back."""
+        status = self.get(market.exchange, market.symbol)
+        if status is None:
+            return
+        if market.reason.startswith((UNKNOWN, UNSUPPORTED)):
+            self.refuse(market.exchange, market.symbol, market.reason)
+        elif market.state is not Lifecycle.ACTIVE:
+            status.problem = market.reason
+            status.phase = Phase(market.state.value)
+        elif status.problem.startswith(OF_STATES):
+            status.problem = ""
+            status.phase = Phase.WAITING
+
+    def take_back(self, exchange: str, symbol: str, sentence: str) -> None:
+        """Say no longer that a symbol cannot be collected, where `sentence` is what is said."""
+        status = self.get(exchange, symbol)
+        if status is not None and status.problem == sentence:
+            status.problem = ""
+            status.phase = Phase.WAITING
 
     def set_venue_problem(self, exchange: str, sentence: str) -> bool:
         """Say why a venue cannot be reached; an empty sentence takes it back. True where that is news."""

@@ -16,9 +16,12 @@ _STYLE = {
     Phase.CATCHING_UP: "yellow",
     Phase.LIVE: "green",
     Phase.COMPLETE: "cyan",
+    Phase.HALTED: "magenta",
+    Phase.DELISTED: "magenta",
+    Phase.CLOSED: "magenta",
     Phase.REFUSED: "red",
 }
-_ATTENTION = {Phase.REFUSED: 0, Phase.WAITING: 1, Phase.CATCHING_UP: 2, Phase.LIVE: 3, Phase.COMPLETE: 3}
+_ATTENTION = dict.fromkeys(Phase, 3) | {Phase.REFUSED: 0, Phase.WAITING: 1, Phase.CATCHING_UP: 2}
 
 
 async def show_table(board: StatusBoard, console: Console) -> None:

@@ -1,5 +1,9 @@
 """The pure parts that decide what live data proves: frontier, trade tracker, candle builder."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,17 +128,73 @@ class TestTradeTracker:
         assert tracker.take() == {}
         assert tracker.claims == {SYMBOL: None}
 
-    def test_a_new_connection_takes_over_without_a_gap_when_it_was_ready_before_the_old_one_left(
-        self,
-    ) -> None:
+    def test_a_new_connection_takes_over_without_a_gap_when_the_old_one_has_proved_its_beginning(self) -> None:
         batch = track(
             subscribed(0),
             Watermark("a", minute(2)),
-            subscribed(1.5, "b"),
-            Disconnected("a", minute(2.2), "age"),
+            subscribed(2.5, "b"),
+            Watermark("a", minute(2.6)),
+            Disconnected("a", minute(2.7), "age"),
             Watermark("b", minute(4)),
         )
         assert minutes_of(batch.covered) == {minute(at) for at in range(4)}
+
+    def test_what_lies_between_two_connections_that_did_not_meet_is_no_ones(self) -> None:
+        tracker = TradeTracker(ids_sequential=True)
+        tracker.feed([subscribed(0), Watermark("a", minute(2.4)), subscribed(2.5, "b")])
+        assert tracker.claims == {SYMBOL: minute(2)}
+        tracker.feed([Disconnected("a", minute(2.6), "cut"), Watermark("b", minute(4))])
+        assert minutes_of(tracker.take()[SYMBOL].covered) == {minute(0), minute(1), minute(3)}
+
+    def test_a_new_connection_that_fails_leaves_the_old_one_in_charge(self) -> None:
+        batch = track(
+            subscribed(0),
+            Watermark("a", minute(1)),
+            subscribed(1.5, "b"),
+            Disconnected("b", minute(1.6), "no acknowledgement"),
+            Watermark("a", minute(3)),
+        )
+        assert minutes_of(batch.covered) == {minute(at) for at in range(3)}
+
+    def test_an_unsubscription_of_the_old_connection_leaves_the_new_one_in_charge(self) -> None:
+        batch = track(
+            subscribed(0),
+            subscribed(0.5, "b"),
+            Watermark("a", minute(0.6)),
+            Unsubscribed("a", SYMBOL, "trades", minute(0.7)),
+            Watermark("b", minute(2)),
+        )
+        assert minutes_of(batch.covered) == {minute(0), minute(1)}
+
+    def test_an_id_that_neither_connection_delivered_leaves_its_minute_uncovered(self) -> None:
+        events = [
+            subscribed(0),
+            trades(trade(0.4, 10)),
+            subscribed(0.5, "b"),
+            Watermark("a", minute(0.6)),
+        ]
+        gone = Disconnected("a", minute(0.7), "age")
+        later = trades(trade(0.8, 12), connection="b")
+        for order in ([gone, later], [later, gone]):
+            batch = track(*events, *order, Watermark("b", minute(2)))
+            assert batch.suspect == [(minute(0), minute(1))]
+            assert minutes_of(batch.covered) == {minute(1)}
+
+    def test_trades_that_both_connections_deliver_are_no_loss(self) -> None:
+        batch = track(
+            subscribed(0),
+            trades(trade(0.1, 10)),
+            subscribed(0.2, "b"),
+            trades(trade(0.3, 11), connection="b"),
+            trades(trade(0.4, 12), connection="b"),
+            trades(trade(0.3, 11)),
+            Watermark("a", minute(0.35)),
+            Disconnected("a", minute(0.5), "age"),
+            trades(trade(0.6, 13), connection="b"),
+            Watermark("b", minute(1)),
+        )
+        assert batch.suspect == []
+        assert minutes_of(batch.covered) == {minute(0)}
 
     @given(
         st.lists(
@@ -200,6 +260,208 @@ class TestTradeTracker:
         flush()
         for at in covered:
             assert made.get(at, set()) <= stored
+
+
+@dataclass
+class Carrier:
+    """One connection: what was published since its acknowledgement arrives in order, at a pace of its own."""
+
+    name: str
+    since_us: int
+    next: int
+    """Which of what was published comes next."""
+    proved_us: int = 0
+
+
+@dataclass
+class Change:
+    """A symbol's stream, published once and carried by one connection or two, of which either may go."""
+
+    feed: Callable[[Sequence[Event]], None]
+    now_us: int
+    published: list[tuple[int, Trade | Candle]] = field(default_factory=list)
+    lost: set[int] = field(default_factory=set)
+    carriers: list[Carrier] = field(default_factory=list)
+    opened: int = 0
+    cut: bool = False
+    """Whether a connection went that had not proved where the next began."""
+    on_minute: Callable[[int], None] = lambda start_us: None
+    """Called with each minute that ends."""
+
+    def wait(self, us: int) -> None:
+        for start_us in range(self.now_us - self.now_us % MINUTE_US, self.now_us + us - MINUTE_US + 1, MINUTE_US):
+            self.on_minute(start_us)
+        self.now_us += us
+
+    def open(self) -> None:
+        self.wait(1)
+        self.carriers.append(Carrier(f"c{self.opened}", self.now_us, len(self.published)))
+        self.opened += 1
+        self.feed([Subscribed(self.carriers[-1].name, SYMBOL, "trades", self.now_us)])
+
+    def deliver(self, carrier: Carrier, upto_us: int) -> None:
+        """Let a connection deliver everything before `upto_us`, and prove it."""
+        while carrier.next < len(self.published) and self.published[carrier.next][0] < upto_us:
+            number, carrier.next = carrier.next, carrier.next + 1
+            record = self.published[number][1]
+            if number not in self.lost and isinstance(record, Trade):
+                self.feed([Trades(carrier.name, [record], 0)])
+            elif number not in self.lost and isinstance(record, Candle):
+                self.feed([Candles(carrier.name, [record], 0)])
+        if upto_us > max(carrier.proved_us, carrier.since_us):
+            carrier.proved_us = upto_us
+            self.feed([Watermark(carrier.name, upto_us)])
+
+    def step(self, kind: str, size: int) -> None:
+        """Do one of what a session can do."""
+        match kind:
+            case "wait":
+                self.wait(size * 400_000)
+            case "first" | "second":
+                number = 0 if kind == "first" else len(self.carriers) - 1
+                self.deliver(self.carriers[number], self.now_us - size * 100_000)
+            case "replace" if len(self.carriers) == 1:
+                self.open()
+            case "done" if len(self.carriers) == 2 and self.carriers[0].proved_us >= self.carriers[1].since_us:
+                self._go(self.carriers[0])
+            case "fail" if len(self.carriers) == 2:
+                self._go(self.carriers[1])
+            case "cut":
+                self.wait(1)
+                self.deliver(self.carriers[0], self.now_us)
+                if len(self.carriers) == 1:
+                    self._go(self.carriers[0])
+                    self.wait(size * 200_000)
+                    self.open()
+                    self.cut = True
+                else:
+                    self.cut |= self.carriers[0].proved_us < self.carriers[1].since_us
+                    self._go(self.carriers[0])
+            case _:
+                pass
+
+    def _go(self, carrier: Carrier) -> None:
+        self.carriers.remove(carrier)
+        self.feed([Disconnected(carrier.name, self.now_us, "gone")])
+
+    def finish(self) -> None:
+        """Let everything arrive that was published, and a quiet hour pass."""
+        self.wait(60 * MINUTE_US)
+        for carrier in self.carriers:
+            self.deliver(carrier, self.now_us)
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["make", "make", "wait", "first", "first", "second", "replace", "done", "fail", "cut", "flush"]),
+        st.integers(0, 60),
+    ),
+    max_size=80,
+)
+
+
+class TestChangeover:
+    @given(CHANGES, st.sets(st.integers(0, 40), max_size=2))
+    def test_of_trades_loses_no_minute_and_claims_none_wrongly(
+        self, steps: list[tuple[str, int]], lost: set[int]
+    ) -> None:
+        tracker = TradeTracker(ids_sequential=True)
+        change = Change(tracker.feed, minute(0.3), lost=lost)
+        made: dict[int, set[int]] = {}
+        stored: set[int] = set()
+        covered: set[int] = set()
+        suspect: set[int] = set()
+
+        def make() -> None:
+            change.wait(1_000)
+            number = len(change.published)
+            one = Trade(SYMBOL, change.now_us, 1.0, 1.0, "buy", str(number))
+            change.published.append((change.now_us, one))
+            made.setdefault(change.now_us - change.now_us % MINUTE_US, set()).add(number)
+
+        def flush() -> None:
+            for batch in tracker.take().values():
+                stored.update(int(row[5]) for row in batch.rows)
+                suspect.update(minutes_of(batch.suspect))
+                covered.difference_update(minutes_of(batch.suspect))
+                covered.update(minutes_of(batch.covered))
+            if not lost:
+                assert all(made.get(at, set()) <= stored for at in covered)
+
+        change.open()
+        for kind, size in steps:
+            if kind == "make":
+                for _ in range(1 + size % 3):
+                    make()
+            elif kind == "flush":
+                flush()
+            else:
+                if kind in ("cut", "done", "fail"):
+                    lost.discard(len(change.published))
+                    make()
+                change.step(kind, size)
+        lost.discard(len(change.published))
+        make()
+        change.finish()
+        flush()
+        assert all(made.get(at, set()) <= stored for at in covered)
+        if not change.cut and not lost:
+            assert tracker.skipped_ids == 0
+            assert suspect == set()
+            assert covered >= minutes_of([(minute(1), change.now_us - MINUTE_US)])
+            assert tracker.claims[SYMBOL] == change.now_us - change.now_us % MINUTE_US
+
+    @given(CHANGES, st.booleans(), st.sampled_from([0, 2_000_000]))
+    def test_of_candles_loses_no_minute_and_claims_none_wrongly(
+        self, steps: list[tuple[str, int]], flag: bool, grace_us: int
+    ) -> None:
+        builder = CandleBuilder(closed_flag=flag, grace_us=grace_us)
+        change = Change(builder.feed, minute(0.3))
+        truth: dict[int, Candle] = {}
+        rows: dict[int, int | None] = {}
+        covered: set[int] = set()
+        next_id = 1
+
+        def close(at: int) -> None:
+            """Publish the closed candle of a minute, where the venue does."""
+            if flag and at in truth:
+                truth[at] = msgspec.structs.replace(truth[at], closed=True)
+                change.published.append((at + MINUTE_US - 1, truth[at]))
+
+        def make() -> None:
+            nonlocal next_id
+            change.wait(1_000)
+            at = change.now_us - change.now_us % MINUTE_US
+            count = (truth[at].trades or 0) + 1 if at in truth else 1
+            first_id = truth[at].first_id if at in truth else next_id
+            one = Candle(SYMBOL, "1m", at, 1.0, 1.0, 1.0, 1.0, float(count), count, False, first_id, next_id)
+            next_id += 1
+            truth[at] = one
+            change.published.append((change.now_us, one))
+
+        def flush() -> None:
+            for batch in builder.take().values():
+                covered.difference_update(minutes_of(batch.suspect))
+                covered.update(minutes_of(batch.covered))
+                rows.update({row[0]: row[6] for row in batch.rows})
+            for at in covered:
+                assert rows.get(at) == (truth[at].trades if at in truth else None)
+
+        change.on_minute = close
+        change.open()
+        for kind, size in steps:
+            if kind == "make":
+                for _ in range(1 + size % 3):
+                    make()
+            elif kind == "flush":
+                flush()
+            else:
+                change.step(kind, size)
+        change.finish()
+        flush()
+        if not change.cut:
+            assert builder.never_closed == 0
+            assert covered >= minutes_of([(minute(1), change.now_us - grace_us - MINUTE_US)])
 
 
 class TestCandleBuilder:

@@ -34,7 +34,8 @@ class TradeSink:
         self._pending: deque[Event] = deque()
         self._pending_trades = 0
         self._arrived = asyncio.Event()
-        self._carriers: dict[str, str] = {}
+        self._carried: dict[str, dict[str, None]] = {}
+        """By connection: the symbols it carries."""
         self._away = False
         self._sequence = 0
         self.given_up = 0
@@ -46,11 +47,11 @@ class TradeSink:
                 case Trades():
                     self._pending_trades += len(event.records)
                 case Subscribed():
-                    self._carriers[event.symbol] = event.connection
+                    self._carried.setdefault(event.connection, {})[event.symbol] = None
                 case Unsubscribed():
-                    self._carriers.pop(event.symbol, None)
+                    self._carried.get(event.connection, {}).pop(event.symbol, None)
                 case Disconnected():
-                    self._forget(event.connection)
+                    self._carried.pop(event.connection, None)
                 case _:
                     pass
         self._pending.extend(events)
@@ -82,9 +83,8 @@ class TradeSink:
     async def drain(self) -> None:
         """End every run and hand over what is pending, within two seconds."""
         now_us = self._runtime.clock.now_us()
-        gone = sorted(set(self._carriers.values()))
-        self._pending.extend(Disconnected(connection, now_us, "stopped") for connection in gone)
-        self._carriers.clear()
+        self._pending.extend(Disconnected(connection, now_us, "stopped") for connection in self._carried)
+        self._carried.clear()
         self._arrived.set()
         try:
             async with asyncio.timeout(DRAIN_S):
@@ -100,10 +100,9 @@ class TradeSink:
     def restart_runs(self, reason: str) -> None:
         """End every run and begin it anew with the next minute; history fills what lies between."""
         now_us = self._runtime.clock.now_us()
-        for connection in sorted(set(self._carriers.values())):
-            self._pending.append(Disconnected(connection, now_us, reason))
-        for symbol, connection in self._carriers.items():
-            self._pending.append(Subscribed(connection, symbol, "trades", now_us))
+        self._pending.extend(Disconnected(connection, now_us, reason) for connection in self._carried)
+        for connection, symbols in self._carried.items():
+            self._pending.extend(Subscribed(connection, symbol, "trades", now_us) for symbol in symbols)
         self._arrived.set()
 
     async def _append_pending(self) -> None:
@@ -119,10 +118,6 @@ class TradeSink:
                     if isinstance(event, Trades):
                         self._pending_trades -= len(event.records)
         self._arrived.clear()
-
-    def _forget(self, connection: str) -> None:
-        for symbol in [one for one, carrier in self._carriers.items() if carrier == connection]:
-            del self._carriers[symbol]
 
     def _give_up(self) -> None:
         self.given_up += self._pending_trades

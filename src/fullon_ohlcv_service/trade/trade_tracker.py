@@ -1,11 +1,12 @@
 """From the events of a venue's trade stream to what may be stored (pure: no I/O, no clock).
 
 Trades are stored as they come; coverage follows the watermarks, whole minutes at a time, and stops where an id was
-skipped: those minutes stay unknown until REST has confirmed them.
+skipped: those minutes stay unknown until REST has confirmed them. Ids are followed connection by connection, for two
+may deliver the same trades for a while; where one leaves, its last id must meet the first of the other.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.records import (
@@ -18,15 +19,19 @@ from fullon_exchange.records import (
     Watermark,
 )
 from fullon_ohlcv.records import TradeRow
-from fullon_ohlcv_service.frontier import Frontier, SeriesBatch
+from fullon_ohlcv_service.frontier import Frontier, Left, SeriesBatch
 
 TradeBatch = SeriesBatch[TradeRow]
 
 
 @dataclass(slots=True)
-class _LastTrade:
-    trade_id: int
-    timestamp_us: int
+class _Ids:
+    """The ids that one connection has delivered of one symbol, without a hole."""
+
+    first_id: int
+    first_us: int
+    last_id: int
+    last_us: int
 
 
 class TradeTracker:
@@ -35,7 +40,7 @@ class TradeTracker:
     def __init__(self, *, ids_sequential: bool) -> None:
         self._ids_sequential = ids_sequential
         self._frontier = Frontier()
-        self._last: dict[tuple[str, str], _LastTrade] = {}
+        self._ids: dict[tuple[str, str], _Ids] = {}
         self._batches: dict[str, TradeBatch] = {}
         self.claims: dict[str, int | None] = {}
         """By symbol that changed since it was last cleared: the first minute live will still prove; None = none."""
@@ -55,9 +60,8 @@ class TradeTracker:
                     first_us = self._frontier.subscribe(event.connection, event.symbol, event.timestamp_us)
                     self.claims[event.symbol] = first_us
                 case Unsubscribed():
-                    if self._frontier.unsubscribe(event.symbol):
-                        self._last.pop((event.connection, event.symbol), None)
-                        self.claims[event.symbol] = None
+                    if (left := self._frontier.unsubscribe(event.connection, event.symbol)) is not None:
+                        self._leave(event.connection, left)
                 case Disconnected():
                     self.disconnect(event.connection)
                 case _:
@@ -70,10 +74,9 @@ class TradeTracker:
                 self._trades(event)
 
     def disconnect(self, connection: str) -> None:
-        """End the runs of `connection`."""
-        for symbol in self._frontier.disconnect(connection):
-            self._last.pop((connection, symbol), None)
-            self.claims[symbol] = None
+        """End what `connection` carries, and the runs that no other connection goes on with."""
+        for left in self._frontier.disconnect(connection):
+            self._leave(connection, left)
 
     def disconnect_all(self) -> None:
         """End every run: the stream has broken on our side."""
@@ -112,23 +115,40 @@ class TradeTracker:
                 self._check_id(event.connection, trade)
 
     def _check_id(self, connection: str, trade: Trade) -> None:
-        next_us = self._frontier.next_us(connection, trade.symbol)
-        if next_us is None:
+        if not self._frontier.carries(connection, trade.symbol):
             return
         trade_id = int(trade.trade_id)
         key = (connection, trade.symbol)
-        last = self._last.get(key)
-        if last is None:
-            self._last[key] = _LastTrade(trade_id, trade.timestamp_us)
+        ids = self._ids.get(key)
+        if ids is None:
+            self._ids[key] = _Ids(trade_id, trade.timestamp_us, trade_id, trade.timestamp_us)
             return
-        if trade_id <= last.trade_id:
+        if trade_id <= ids.last_id:
             return
-        if trade_id != last.trade_id + 1:
-            self.skipped_ids += trade_id - last.trade_id - 1
-            start_us = floor_minute_us(min(last.timestamp_us, trade.timestamp_us))
-            end_us = floor_minute_us(trade.timestamp_us) + MINUTE_US
-            self._batch(trade.symbol).doubt((start_us, end_us))
-            self._frontier.skip_to(connection, trade.symbol, end_us)
-            self.claims[trade.symbol] = max(next_us, end_us)
-        last.trade_id = trade_id
-        last.timestamp_us = trade.timestamp_us
+        self._check_next(trade.symbol, ids, trade_id, trade.timestamp_us)
+        ids.last_id = trade_id
+        ids.last_us = trade.timestamp_us
+
+    def _check_next(self, symbol: str, before: _Ids, next_id: int, next_us: int) -> None:
+        """Doubt the minutes in which ids between `before` and the next one may have been lost."""
+        skipped = next_id - before.last_id - 1
+        if skipped <= 0:
+            return
+        self.skipped_ids += skipped
+        start_us = floor_minute_us(min(before.last_us, next_us))
+        end_us = floor_minute_us(next_us) + MINUTE_US
+        self._batch(symbol).doubt((start_us, end_us))
+        self.claims[symbol] = self._frontier.skip_to(symbol, end_us)
+
+    def _leave(self, connection: str, left: Left) -> None:
+        """Let another connection go on where this one has ended."""
+        self.claims[left.symbol] = left.next_us
+        ids = self._ids.pop((connection, left.symbol), None)
+        if ids is None or not left.whole:
+            return
+        for other in self._frontier.carriers(left.symbol):
+            begun = self._ids.get((other, left.symbol))
+            if begun is None:
+                self._ids[other, left.symbol] = replace(ids)
+            else:
+                self._check_next(left.symbol, ids, begun.first_id, begun.first_us)
