@@ -58,8 +58,7 @@ class Candles:
         """Return when the market's first candle opened; None where the exchange has none or cannot tell."""
         key = f"{self.symbol} {self.timeframe.name}"
         if key not in self._facts.listed_us:
-            start_us = 0 if self._dialect.tested else EARLIEST_US
-            answer = await self.ask(start_us, LATEST_US, limit=1 if self._dialect.candle_page else None)
+            answer = await self.ask(EARLIEST_US, LATEST_US, limit=1 if self._dialect.candle_page else None)
             if not answer.rows or (self.window is not None and len(answer.rows) >= self.window - 1):
                 return None
             self._facts.listed_us[key] = answer.rows[0].timestamp_us

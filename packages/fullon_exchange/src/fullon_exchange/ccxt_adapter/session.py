@@ -221,6 +221,11 @@ class CcxtSession:
         trades = key[0] == "trades"
         bulk = can(self._rest.raw.has, "watchTradesForSymbols" if trades else "watchOHLCVForSymbols")
         carrier = next((one for one in self._carriers if one.fits(url, trades=trades)), None)
+        sockets_max = self._around.limits.sockets_max
+        if carrier is None and sockets_max is not None and len(self._carriers) >= sockets_max:
+            sentence = f"{self._rest.exchange} allows no more than {sockets_max} sockets"
+            self._buffer.put(Rejected(key[1], key[0], sentence))
+            return
         if carrier is None:
             carrier = Carrier(self._shared, url, trades=trades, bulk=bulk)
             self._carriers.append(carrier)
