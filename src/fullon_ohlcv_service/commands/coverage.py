@@ -72,8 +72,6 @@ async def _read(
 ) -> HeatMap:
     async with open_ledger() as ledger:
         chosen = ledger.choose(symbols, exchange)
-        if not chosen:
-            raise CommandError("no symbol is collected yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
         if len(chosen) > ROWS_MAX:
             raise CommandError(f"{len(chosen)} symbols are too many for one map; name up to {ROWS_MAX}, or use -x")
         spans = {one: _span(ledger, one, times) for one in chosen}

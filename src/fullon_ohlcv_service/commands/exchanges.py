@@ -78,8 +78,8 @@ def add(name: Name) -> None:
     complete(add_exchange(name))
 
 
-async def add_exchange(name: str) -> None:
-    """Add an exchange to what is collected; one that is there already is made active."""
+async def add_exchange(name: str, *, hint: bool = True) -> None:
+    """Add an exchange to what is collected; one that is there already is made active. `hint` says what comes next."""
     venue = name.strip().lower()
     traits = open_exchange(venue).traits  # refuses a name that means nothing
     if traits.closed_reason:
@@ -96,7 +96,9 @@ async def add_exchange(name: str) -> None:
         account.active = True
         symbols = sum(one.active for one in await admin.db.symbols.get_by_exchange_id(account.cat_ex_id))
         await admin.db.commit()
-    tail = f", with {symbols} symbols" if symbols else f": `fullon-ohlcv symbols add -x {venue} SYMBOL` says what"
+    tail = f", with {symbols} symbols" if symbols else ""
+    if hint and not symbols:
+        tail = f": `fullon-ohlcv symbols add -x {venue} SYMBOL` says what"
     make_console().print(f"{venue} {said}{tail}")
 
 

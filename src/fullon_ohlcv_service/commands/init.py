@@ -16,7 +16,7 @@ from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.commands.admin import open_admin
 from fullon_ohlcv_service.commands.exchanges import add_exchange
 from fullon_ohlcv_service.commands.screen import Yes, make_console
-from fullon_ohlcv_service.commands.session import CommandError, complete, split_name
+from fullon_ohlcv_service.commands.session import CommandError, be_quiet, complete, servers, split_name
 from fullon_ohlcv_service.commands.symbols import BACKTEST_DAYS, add_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_orm import DatabaseContext, init_db
@@ -74,15 +74,17 @@ def init(
     os.environ.update(settings)
     console = make_console()
     kept = {name: os.environ[name] for name in WRITTEN if os.environ.get(name)}
-    complete(_create(), create=True)
-    console.print("databases, schema and admin are there")
-    _write_env(write, kept)
-    if asking and not venues and not names:
-        venues, names = _ask_symbols()
-    days = backtest
-    if days is None:
-        days = typer.prompt("Days of history", default=BACKTEST_DAYS, type=int) if asking and names else BACKTEST_DAYS
-    complete(_collect(venues, names, days, yes=yes))
+    be_quiet()
+    with servers(create=True):
+        complete(_create())
+        console.print("databases, schema and admin are there")
+        _write_env(write, kept)
+        if asking and not venues and not names:
+            venues, names = _ask_symbols()
+        days = BACKTEST_DAYS if backtest is None else backtest
+        if asking and names and backtest is None:
+            days = typer.prompt("Days of history", default=days, type=int)
+        complete(_collect(venues, names, days, yes=yes))
     console.print("Ready: `fullon-ohlcv run` collects, `fullon-ohlcv status` says how it goes")
 
 
@@ -134,7 +136,7 @@ async def _create() -> None:
 async def _collect(venues: Sequence[str], names: Sequence[str], days: int, *, yes: bool) -> None:
     wanted = dict.fromkeys([*venues, *(said for name in names if (said := split_name(name)[0]))])
     for venue in wanted:
-        await add_exchange(venue)
+        await add_exchange(venue, hint=not names)
     if names:
         await add_symbols(names, venues[0] if len(venues) == 1 else None, days, yes=yes)
     async with open_admin() as admin:

@@ -37,6 +37,7 @@ KNOWN_ERRORS = (
     OSError,
 )
 """What is said in one sentence; anything else is a defect and shows where it happened."""
+NOTHING_YET = "no symbol is collected yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one"
 Result = TypeVar("Result")
 
 
@@ -82,8 +83,13 @@ def servers(*, create: bool = False) -> Iterator[None]:
             "--data-dir names another directory, DB_HOST a server of yours"
         )
     with start_servers(postgres="postgres" in missing, redis="redis" in missing) as running:
-        os.environ.update(running.environment())
-        yield
+        address = running.environment()
+        os.environ.update(address)
+        try:
+            yield
+        finally:
+            for name in address:
+                os.environ.pop(name, None)
 
 
 def complete(work: Coroutine[Any, Any, Result], *, create: bool = False) -> Result:
@@ -144,7 +150,7 @@ class Ledger:
         """Return the named symbols, or all that are wanted (of one exchange).
 
         Raises:
-            CommandError: one of them cannot be meant.
+            CommandError: one of them cannot be meant, or there are none.
         """
         if names:
             return [self.find(name) for name in names]
@@ -152,6 +158,8 @@ class Ledger:
         if exchange is not None and not chosen:
             having = ", ".join(sorted({one.exchange for one in self.wanted.values()})) or "none yet"
             raise CommandError(f"no symbol of {exchange!r} is collected; exchanges with symbols: {having}")
+        if not chosen:
+            raise CommandError(NOTHING_YET)
         return sorted(chosen)
 
 

@@ -10,7 +10,7 @@ from fullon_cache.process_cache import ProcessRecord, ProcessType
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv.writer_lock import Writer, find_writer
-from fullon_ohlcv_service.commands.session import Ledger
+from fullon_ohlcv_service.commands.session import NOTHING_YET, Ledger
 from fullon_ohlcv_service.commands.times import iso
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.reporter import COMPONENT
@@ -141,7 +141,7 @@ async def read_report(ledger: Ledger) -> Report:
     elif daemon is not None and daemon["heartbeat_age_s"] > SILENT_S:
         troubles.append(f"the daemon has been silent for {daemon['heartbeat_age_s']:.0f} s: see `fullon-ohlcv logs`")
     if not ledger.wanted:
-        troubles.append("no symbol is collected yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
+        troubles.append(NOTHING_YET)
     lines = await _read_lines(ledger, records if writer is not None else {})
     return Report(ledger.clock.now_us(), writer, daemon, lines, troubles)
 
