@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -112,6 +113,7 @@ class Tape:
         self._history: History = self._whole
         self._pauses: list[Pause] = []
         self._ends: dict[int, tuple[int, bool]] = {}
+        self._end_numbers = count()
         self._cache = cache or BlockCache()
         self._day_found = self._history.first_day
         self._price_unit = 10**spec.price_digits
@@ -148,7 +150,7 @@ class Tape:
 
     def end(self, at_us: int, *, unlisted: bool) -> int:
         """Note that the market has ended, until it is listed again; return the number of this end."""
-        number = len(self._ends)
+        number = next(self._end_numbers)
         self._ends[number] = (at_us, unlisted)
         return number
 

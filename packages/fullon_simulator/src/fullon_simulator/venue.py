@@ -180,20 +180,29 @@ class Venue(ABC):
         self._server = await loop.create_server(self._runner.server, sock=held, backlog=_BACKLOG)
 
     def go_down(self) -> None:
-        """Cut every connection and refuse new ones, until `come_back` was called as often."""
+        """Refuse connections, and at the next tick cut those there are, until `come_back` was called as often."""
         self._downs += 1
-        if self._server is None or self._runner is None or self._runner.server is None:
-            return
-        self._server.close()
-        self._server = None
-        self._hold()
-        for client in self._runner.server.connections:
-            if client.transport is not None:
-                client.transport.abort()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._hold()
 
     def come_back(self) -> None:
         """Listen again at the next tick, unless somebody else still keeps the venue down."""
         self._downs -= 1
+
+    async def _stand_by(self) -> None:
+        """While down, keep the port and cut who is still connected; listen again when it is over."""
+        if self._server is not None or self._runner is None or self._runner.server is None:
+            return
+        if self._held is None:
+            self._hold()
+        if not self._downs:
+            await self._listen()
+            return
+        for client in self._runner.server.connections:
+            if client.transport is not None:
+                client.transport.abort()
 
     def _hold(self) -> None:
         """Bind the port without listening: connections are refused, and nobody else gets it."""
@@ -211,10 +220,7 @@ class Venue(ABC):
         """Send what becomes visible, tick by tick, until `stopping` is set; then close sockets and port."""
         while not stopping.is_set():
             self.tick(self.clock.now_us())
-            if self._server is None and self._held is None:
-                self._hold()
-            if self._server is None and not self._downs:
-                await self._listen()
+            await self._stand_by()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), tick_s(self.clock))
         for connection in self.connections:
