@@ -13,7 +13,9 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from fullon_ohlcv_service.commands import exchanges, symbols
+from fullon_ohlcv_service.commands.candles import candles
 from fullon_ohlcv_service.commands.coverage import coverage
+from fullon_ohlcv_service.commands.export import export
 from fullon_ohlcv_service.commands.gaps import gaps
 from fullon_ohlcv_service.commands.init import init
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, choose_environment
@@ -55,7 +57,7 @@ def choose(
     choose_environment(env_file=env_file, data_dir=data_dir, demo=demo)
 
 
-for command in (init, status, gaps, coverage):
+for command in (init, status, gaps, coverage, candles, export):
     app.command()(command)
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(exchanges.app, name="exchanges")
