@@ -114,13 +114,19 @@ async def test_history_of_candles_is_the_same(market: Any, name: str) -> None:
     for way in WAYS:
         async with open_exchange(name, via=way) as exchange:
             for symbol, timeframe, back_us in asked:
-                start_us = end_us - back_us
-                records, covered, lost = await read(exchange.fetch_candles(symbol, timeframe, start_us, end_us))
-                assert records
-                answers[way].append((values(records), covered, lost))
+                pages = exchange.fetch_candles(symbol, timeframe, end_us - back_us, end_us)
+                answers[way].append(await read(pages))
     for ours, theirs in zip(answers["ccxt"], answers["native"], strict=True):
-        assert ours[1:] == theirs[1:]
-        assert ours == theirs
+        # What is kept of the past shrinks while it is asked for.
+        begin_us = max(ours[1][0][0], theirs[1][0][0])
+        assert abs(ours[1][0][0] - theirs[1][0][0]) <= 10 * MINUTE_US
+        assert [row for row in values(ours[0]) if row[0] >= begin_us] == [
+            row for row in values(theirs[0]) if row[0] >= begin_us
+        ]
+        assert len(ours[0]) > 10
+        assert ours[1][0][1] == theirs[1][0][1]
+        assert len(ours[1]) == len(theirs[1]) == 1
+        assert [lost[0] for lost, _ in ours[2]] == [lost[0] for lost, _ in theirs[2]]
 
 
 @each_venue("binance", "kraken")
@@ -230,13 +236,13 @@ async def test_live_is_the_same_across_a_reconnect(market: Any, name: str) -> No
     symbols = symbols_of(name)
     ways = {way: Followed() for way in WAYS}
     start_us = clock.now_us()
-    until_us = start_us + 7 * MINUTE_US
+    until_us = start_us + 6 * MINUTE_US
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         opened = [open_exchange(name, via=way, clock=clock) for way in WAYS]
         for way, exchange in zip(WAYS, opened, strict=True):
             await exchange.__aenter__()
             tasks.create_task(follow(exchange, ways[way], symbols, until_us, clock))
-        await clock.sleep_until(start_us + 3 * MINUTE_US)
+        await clock.sleep_until(start_us + 150_000_000)
         cut = list(market.venue(name).connections)
         for connection in cut:
             connection.abort()

@@ -109,10 +109,11 @@ class Carrier:
         )
 
     async def _find_address(self) -> None:
-        """Ask ccxt for the address again where it carries a token: tokens have an end."""
+        """Ask ccxt for the address again where it carries a token."""
         key = next(iter(self.wanted), None)
         if key is None or place_of(self._url) == self._url:
             return
+        self._shared.dialect.forget_address(self._shared.raw)
         try:
             url, _ = await self._shared.locate(key)
         except TransientExchangeError as error:

@@ -73,6 +73,10 @@ class Dialect:
             if isinstance(raw.options.get(option), dict):
                 raw.options[option] = dict.fromkeys(raw.options[option], value)
 
+    def forget_address(self, raw: Any) -> None:
+        """Let ccxt ask for a new address where it keeps one with a token in it (KuCoin): tokens have an end."""
+        raw.options.pop("urls", None)
+
     def budget(self, rate_limit_ms: float) -> BudgetSpec:
         """Return the rate budget: ccxt's costs, `rate_limit_ms` for each."""
         per_s = 1000.0 / max(rate_limit_ms, 1.0)

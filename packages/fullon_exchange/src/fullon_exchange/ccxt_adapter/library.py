@@ -295,9 +295,11 @@ class Opened(BaseExchange):  # type: ignore[misc]
     def spawn(self, method: Callable[..., Any], *args: Any) -> Any:
         """Run what an answer takes (a pong, mostly) in the group of the socket that is being read."""
         socket = _socket.get()
-        if socket is None or socket.host is None:
-            raise ccxt.NotSupported(f"{self.id}: {getattr(method, '__name__', method)} is no part of market data")
+        if socket is None:
+            return super().spawn(method, *args)  # part of a request, which waits for it
         future, host = Future(), socket.host
+        if host is None:
+            return future
 
         async def run() -> None:
             try:
