@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import redis.asyncio as redis_asyncio
@@ -135,9 +136,25 @@ class ConnectionPool:
         timeouts_s = self.settings.connect_timeout_s + 2 * self.settings.socket_timeout_s
         try:
             async with asyncio.timeout(timeouts_s + within_s):
-                return await work
+                with _no_cancellation_lost():
+                    return await work
         except (redis_errors.RedisError, OSError) as error:
             raise translated(error, self.settings) from error
+
+
+@contextmanager
+def _no_cancellation_lost() -> Iterator[None]:
+    """Raise the cancellation of the current task that came meanwhile, even where it did not get through.
+
+    redis-py sends with `asyncio.wait_for`, which before Python 3.12 loses one that comes as the sending ends.
+    """
+    task = asyncio.current_task()
+    known = task.cancelling() if task is not None else 0
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > known:
+            raise asyncio.CancelledError
 
 
 def translated(error: BaseException, settings: CacheSettings) -> CacheError:
