@@ -18,8 +18,11 @@ from fullon_ohlcv_service.commands.coverage import coverage
 from fullon_ohlcv_service.commands.export import export
 from fullon_ohlcv_service.commands.gaps import gaps
 from fullon_ohlcv_service.commands.init import init
+from fullon_ohlcv_service.commands.repair import repair
+from fullon_ohlcv_service.commands.revisions import revisions
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, choose_environment
 from fullon_ohlcv_service.commands.status import status
+from fullon_ohlcv_service.commands.verify import verify
 
 PROGRAM = "fullon-ohlcv"
 FAILED = 2
@@ -57,7 +60,7 @@ def choose(
     choose_environment(env_file=env_file, data_dir=data_dir, demo=demo)
 
 
-for command in (init, status, gaps, coverage, candles, export):
+for command in (init, status, gaps, coverage, candles, export, verify, repair, revisions):
     app.command()(command)
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(exchanges.app, name="exchanges")
