@@ -1,7 +1,9 @@
 """What every collector needs, built in one place and passed on."""
 
 import asyncio
+import os
 import random
+import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +14,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError, VenueClosed
 from fullon_exchange.interface import Exchange, Listing
+from fullon_exchange.origin import resolve
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
@@ -144,9 +147,14 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterator[Runtime]:
-    """Open the store, the caches and the set of venues; close them in the opposite order."""
+    """Open the store, the caches and the set of venues; close them in the opposite order.
+
+    Raises:
+        ValueError: `FULLON_CLOCK` or an origin cannot be used; names the variable, its value and what is allowed.
+    """
     config = config or OhlcvServiceConfig.from_env()
     clock = Clock.from_env()
+    _check_origins()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us))
         trades_cache = await stack.enter_async_context(TradesCache())
@@ -155,3 +163,10 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
         exchanges = Exchanges(clock, board, config.historical_limit)
         stack.push_async_callback(exchanges.close)
         yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), board)
+
+
+def _check_origins() -> None:
+    """Refuse at the start what would otherwise be met when the first symbol of that exchange is wanted."""
+    for variable in sorted(os.environ):
+        if named := re.fullmatch(r"FULLON_(.+)_ORIGIN", variable):
+            resolve(named[1].lower(), "https://exchange.invalid")
