@@ -58,4 +58,7 @@ async def venues(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMark
 def lines() -> Iterator[list[str]]:
     """What is logged meanwhile, as rendered; the test configures the logger with `sink=lines.append`."""
     yield []
-    configure_logger()
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith("LOG_")]:
+            patch.delenv(variable)
+        configure_logger()
