@@ -26,6 +26,7 @@ from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
 from fullon_ohlcv_service.recheck import Rechecker
+from fullon_ohlcv_service.reexamine import Reexaminer
 from fullon_ohlcv_service.reporter import StatusReporter
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
@@ -205,7 +206,9 @@ class OhlcvServiceDaemon:
         batcher = GlobalTradeBatcher(runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs)
         collectors: list[Any] = []
         live: list[Any] = [live_candles, live_trades] if config.enable_streaming else []
-        fillers: list[Any] = [*historic, Rechecker(runtime, historic)] if config.enable_historical else []
+        fillers: list[Any] = []
+        if config.enable_historical:
+            fillers = [*historic, Rechecker(runtime, historic), Reexaminer(runtime, historic)]
         watch = MarketWatch(runtime, live=live, history=fillers)
         collectors += [*live, *fillers, watch]
         reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else None)

@@ -32,6 +32,8 @@ RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
 CONFIRM_AFTER_US = 60_000_000
 """How long after its end a minute's history may still change; younger minutes are read again later."""
+UNUSABLE = "unusable row"
+"""How the reason begins where a row was read and refused, twice."""
 SETTLE_S = 1.0
 """How long after a minute's end a venue's REST side is given to know all of it."""
 FILL_MAX_S = 30.0
@@ -355,6 +357,6 @@ class HistoricCollector(ABC):
                 await self._rt.store.mark_unavailable(
                     series,
                     (minute_us, minute_us + MINUTE_US),
-                    f"the exchange serves an unusable row: {reason}",
+                    f"{UNUSABLE}: {reason}",
                 )
                 del attempt.rejected[minute_us]
