@@ -15,11 +15,15 @@ from typer.exceptions import Abort, TyperException
 from fullon_ohlcv_service.commands import exchanges, symbols
 from fullon_ohlcv_service.commands.candles import candles
 from fullon_ohlcv_service.commands.coverage import coverage
+from fullon_ohlcv_service.commands.doctor import doctor
 from fullon_ohlcv_service.commands.export import export
 from fullon_ohlcv_service.commands.gaps import gaps
 from fullon_ohlcv_service.commands.init import init
+from fullon_ohlcv_service.commands.logs import logs
 from fullon_ohlcv_service.commands.repair import repair
 from fullon_ohlcv_service.commands.revisions import revisions
+from fullon_ohlcv_service.commands.run import demo as demo_command
+from fullon_ohlcv_service.commands.run import run
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, choose_environment
 from fullon_ohlcv_service.commands.status import status
 from fullon_ohlcv_service.commands.verify import verify
@@ -60,7 +64,10 @@ def choose(
     choose_environment(env_file=env_file, data_dir=data_dir, demo=demo)
 
 
-for command in (init, status, gaps, coverage, candles, export, verify, repair, revisions):
+app.command()(init)
+app.command()(run)
+app.command("demo")(demo_command)
+for command in (status, gaps, coverage, candles, export, verify, repair, revisions, doctor, logs):
     app.command()(command)
 app.add_typer(symbols.app, name="symbols")
 app.add_typer(exchanges.app, name="exchanges")

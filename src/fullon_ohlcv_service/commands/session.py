@@ -39,6 +39,20 @@ KNOWN_ERRORS = (
 """What is said in one sentence; anything else is a defect and shows where it happened."""
 NOTHING_YET = "no symbol is collected yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one"
 Result = TypeVar("Result")
+__all__ = [
+    "KNOWN_ERRORS",
+    "NOTHING_YET",
+    "CommandError",
+    "Ledger",
+    "be_quiet",
+    "choose_environment",
+    "complete",
+    "embedded_directory",
+    "missing_servers",
+    "open_ledger",
+    "servers",
+    "split_name",
+]
 
 
 class CommandError(ServiceError):
@@ -65,6 +79,11 @@ def be_quiet() -> None:
     configure_logger(level="ERROR", format="minimal", file_path="")
 
 
+def embedded_directory() -> Path:
+    """Return where the embedded servers live."""
+    return EmbeddedServers(default_data_dir()).data_dir
+
+
 @contextmanager
 def servers(*, create: bool = False) -> Iterator[None]:
     """Have servers: those that the environment names, or the embedded ones, which other programs may be using.
@@ -76,7 +95,7 @@ def servers(*, create: bool = False) -> Iterator[None]:
     if not missing:
         yield
         return
-    directory = EmbeddedServers(default_data_dir()).data_dir
+    directory = embedded_directory()
     if "postgres" in missing and not create and not (directory / "postgres").is_dir():
         raise CommandError(
             f"nothing is set up in {directory} yet: `fullon-ohlcv init` does it; "

@@ -1,0 +1,301 @@
+"""The preconditions that `doctor` looks at; each check says what it found and, where that is wrong, the remedy."""
+
+import os
+import re
+import resource
+import shutil
+import stat
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fullon_cache import CacheError
+from fullon_cache.connection_pool import ConnectionPool
+from fullon_exchange import open_exchange
+from fullon_exchange.clock import Clock
+from fullon_exchange.errors import ExchangeError
+from fullon_exchange.native import NativeExchange
+from fullon_exchange.origin import origin_variable, resolve
+from fullon_exchange.registry import NATIVE_EXCHANGES
+from fullon_ohlcv.connection import Target, connect, translated
+from fullon_ohlcv.errors import StorageError
+from fullon_ohlcv.statements import migrations
+from fullon_ohlcv.writer_lock import find_writer
+from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_orm.errors import DatabaseUnavailable, OrmError
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
+
+POSTGRES_MIN = 150_000
+REDIS_MIN = (6, 2)
+SKEW_WARN_S = 2.0
+SKEW_MAX_S = 10.0
+FREE_WARN_BYTES = 5_000_000_000
+FREE_MIN_BYTES = 500_000_000
+FILES_MIN = 1024
+CLOSE_S = 5.0
+
+
+class Verdict(StrEnum):
+    """How a precondition is."""
+
+    WELL = "well"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One precondition; the remedy is empty where none is needed."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def well(name: str, found: str) -> Check:
+    """A precondition that holds."""
+    return Check(name, Verdict.WELL, found)
+
+
+def warn(name: str, found: str, remedy: str) -> Check:
+    """One that holds, but not as one would wish."""
+    return Check(name, Verdict.WARNING, found, remedy)
+
+
+def fail(name: str, found: str, remedy: str) -> Check:
+    """One that does not hold."""
+    return Check(name, Verdict.FAILED, found, remedy)
+
+
+def check_settings(env_file: Path) -> Iterator[Check]:
+    """Look at the environment and the `.env` file."""
+    try:
+        OhlcvServiceConfig.from_env()
+        yield well("settings", "every OHLCV_ variable can be used")
+    except ValueError as error:
+        yield fail("settings", str(error), "correct it in the environment or in .env; .env.example explains each")
+    known = {f"OHLCV_{name.upper()}" for name in OhlcvServiceConfig.model_fields} | {"OHLCV_HTTP_BIND"}
+    for name in sorted(set(os.environ) - known):
+        if name.startswith("OHLCV_"):
+            near = get_close_matches(name, known, n=1)
+            yield warn("settings", f"{name} means nothing", f"did you mean {near[0]}?" if near else "remove it")
+    if env_file.exists() and stat.S_IMODE(env_file.stat().st_mode) & 0o077:
+        mode = f"{stat.S_IMODE(env_file.stat().st_mode):o}"
+        yield warn("settings", f"others can read {env_file} (mode {mode})", f"chmod 600 {env_file}")
+    zone = time.strftime("%Z")
+    yield well("time zone", f"{zone} here; everything stored and shown is UTC")
+
+
+def check_clock() -> Iterator[Check]:
+    """Look at an accelerated clock."""
+    text = os.environ.get("FULLON_CLOCK", "")
+    try:
+        clock = Clock.from_env()
+    except ValueError as error:
+        yield fail("clock", str(error), "unset FULLON_CLOCK: it is for simulated markets")
+        return
+    if text:
+        yield warn("clock", f"accelerated {clock.speed:g} times by FULLON_CLOCK", "unset it for real exchanges")
+
+
+def check_origins() -> Iterator[Check]:
+    """Look at exchanges that are moved elsewhere."""
+    variables = {origin_variable(name): name for name in NATIVE_EXCHANGES}
+    for variable, value in sorted(os.environ.items()):
+        if not re.fullmatch(r"FULLON_\w+_ORIGIN", variable) or not value.strip():
+            continue
+        name = variables.get(variable)
+        if name is None:
+            near = get_close_matches(variable, variables, n=1)
+            yield warn("origins", f"{variable} moves no exchange", f"did you mean {near[0]}?" if near else "remove it")
+            continue
+        try:
+            resolve(name, "https://example.invalid/")
+        except ValueError as error:
+            yield fail("origins", str(error), f"correct {variable}, or unset it")
+        else:
+            yield warn("origins", f"{name} is read from {value}", f"unset {variable} for the real exchange")
+
+
+def check_machine(directory: Path | None) -> Iterator[Check]:
+    """Look at disk and open files; `directory` is that of the embedded servers."""
+    place = directory or Path.cwd()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    found = f"{free / 1e9:,.1f} GB free at {place}"
+    if free < FREE_MIN_BYTES:
+        yield fail("disk", found, "make room, or move the servers with FULLON_DATA_DIR")
+    elif free < FREE_WARN_BYTES:
+        yield warn("disk", found, "make room soon: a busy symbol takes about 1 GB of trades a month")
+    else:
+        yield well("disk", found)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < FILES_MIN:
+        yield warn("open files", f"{files} are allowed", f"raise it: ulimit -n {FILES_MIN}, or LimitNOFILE= in systemd")
+    else:
+        yield well("open files", f"{files:,} are allowed")
+
+
+async def check_database(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
+    """Look at the series database: reachable, version, schema, rights, TimescaleDB, its clock."""
+    remedy = (
+        "start the server, or correct DB_HOST, DB_PORT, DB_USER and DB_PASSWORD; `fullon-ohlcv init` makes databases"
+    )
+    try:
+        target = Target.from_env(test=config.test_mode)
+        with translated(target, "connect"):
+            connection = await connect(target)
+        try:
+            with translated(target, "examine the database"):
+                found = [check async for check in _check_server(connection, target)]
+        finally:
+            await connection.close(timeout=CLOSE_S)
+    except StorageError as error:
+        yield fail("PostgreSQL", str(error), remedy)
+        return
+    for check in found:
+        yield check
+
+
+async def _check_server(connection: "Connection[Record]", target: Target) -> AsyncIterator[Check]:
+    number = int(await connection.fetchval("SHOW server_version_num"))
+    version = await connection.fetchval("SHOW server_version")
+    if number < POSTGRES_MIN:
+        yield fail("PostgreSQL", f"version {version}", "update it to 15 or newer")
+    else:
+        yield well("PostgreSQL", f"version {version}, {target}")
+    begun_s = time.time()
+    theirs = (await connection.fetchval("SELECT clock_timestamp()")).timestamp()
+    skew_s = abs(theirs - (begun_s + time.time()) / 2)
+    if skew_s > SKEW_WARN_S:
+        yield warn("PostgreSQL", f"its clock differs from ours by {skew_s:.1f} s", "synchronise both machines: NTP")
+    expected = max(migrations())
+    is_ours = await connection.fetchval("SELECT to_regclass('public.schema_version') IS NOT NULL")
+    found = await connection.fetchval("SELECT max(version) FROM schema_version") if is_ours else None
+    if found is None:
+        yield fail("schema", f"{target.database} has no tables", "run `fullon-ohlcv init`")
+        return
+    if found > expected:
+        yield fail("schema", f"version {found}, this program knows {expected}", "update this program")
+    elif found < expected:
+        yield warn("schema", f"version {found}, this program has {expected}", "the next start migrates it")
+    else:
+        yield well("schema", f"version {found}")
+    tables = ("candles", "trades", "coverage", "series", "unavailable")
+    refused = [
+        table
+        for table in tables
+        if not await connection.fetchval("SELECT has_table_privilege($1, 'SELECT, INSERT, UPDATE, DELETE')", table)
+    ]
+    if refused:
+        grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(refused)} TO {target.user}"
+        yield fail("permissions", f"{target.user} may not write {', '.join(refused)}", grant)
+    elif not await connection.fetchval("SELECT has_database_privilege(current_database(), 'CREATE')"):
+        grant = f"GRANT CREATE ON DATABASE {target.database} TO {target.user}"
+        yield fail("permissions", f"{target.user} may not create the views of new symbols", grant)
+    else:
+        yield well("permissions", f"{target.user} may read, write and create")
+    used = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+    offered = await connection.fetchval(
+        "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+    )
+    if used:
+        yield well("TimescaleDB", f"version {used}")
+    elif offered:
+        remedy = "shared_preload_libraries = 'timescaledb', then a new database: plain tables stay plain"
+        yield warn("TimescaleDB", f"version {offered} is there and not used", remedy)
+    else:
+        yield well("TimescaleDB", "not there: plain tables, which do up to some hundred million rows")
+    writer = await find_writer(connection)
+    if writer is None:
+        yield warn("daemon", "does not run", "`fullon-ohlcv run` starts it")
+    else:
+        yield well("daemon", f"runs, {writer}")
+
+
+async def check_redis() -> AsyncIterator[Check]:
+    """Look at Redis: reachable, version, whether it may throw away what is in it."""
+    try:
+        pool = await ConnectionPool.shared()
+        facts: dict[str, Any] = await pool.run("INFO")
+    except CacheError as error:
+        remedy = "start the server, or correct REDIS_HOST, REDIS_PORT and REDIS_PASSWORD"
+        yield fail("Redis", str(error), remedy)
+        return
+    version = str(facts.get("redis_version", "0"))
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < REDIS_MIN:
+        yield fail("Redis", f"version {version}", "update it to 6.2 or newer")
+    else:
+        yield well("Redis", f"version {version}, {facts.get('used_memory_human', '?')} used")
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        yield warn("Redis", f"throws entries away when full ({policy})", "CONFIG SET maxmemory-policy noeviction")
+    if not int(facts.get("aof_enabled", 1)):
+        yield warn(
+            "Redis", "does not keep its streams over a restart", "CONFIG SET appendonly yes; what is lost is re-read"
+        )
+
+
+async def check_wanted(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
+    """Look at what is wanted, and at every exchange of it."""
+    try:
+        wanted = await load_wanted_symbols(config)
+    except DatabaseUnavailable:
+        return  # said already
+    except OrmError as error:
+        yield fail("symbols", str(error), "run `fullon-ohlcv init`, or correct DB_NAME")
+        return
+    if not wanted:
+        yield warn("symbols", "none is collected", "`fullon-ohlcv symbols add kraken:BTC/USD` adds one")
+        return
+    grouped = by_exchange(wanted)
+    yield well("symbols", f"{len(wanted)} of {len(grouped)} exchanges are collected")
+    for name, symbols in sorted(grouped.items()):
+        async for check in _check_exchange(name, symbols):
+            yield check
+
+
+async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterator[Check]:
+    try:
+        async with open_exchange(name) as exchange:
+            clock = Clock.from_env()
+            begun_us = clock.now_us()
+            theirs_us = await exchange.fetch_time()
+            ours_us = (begun_us + clock.now_us()) // 2
+            delay_s = (clock.now_us() - begun_us) / 1e6 / clock.speed
+            listings = await exchange.fetch_listings()
+            used = exchange.budget_use() if isinstance(exchange, NativeExchange) else None
+    except (ExchangeError, ValueError) as error:
+        moved = os.environ.get(origin_variable(name))
+        remedy = f"does {moved} run? unset {origin_variable(name)} for the real exchange" if moved else ""
+        yield fail(
+            name, str(error), remedy or "check the network, a proxy, and whether the exchange serves your country"
+        )
+        return
+    yield well(name, f"answers in {delay_s * 1000:.0f} ms, lists {len(listings):,} symbols")
+    skew_s = max(0.0, abs(theirs_us - ours_us) / 1e6 - delay_s * clock.speed)
+    found = f"our clock differs from its by {skew_s:.1f} s"
+    remedy = "synchronise this machine: timedatectl set-ntp true"
+    if skew_s > SKEW_MAX_S:
+        yield fail(f"{name} clock", found, remedy)
+    elif skew_s > SKEW_WARN_S:
+        yield warn(f"{name} clock", found, remedy)
+    else:
+        yield well(f"{name} clock", found)
+    if used is not None:
+        room = f"{used.per_s:g} a second, {used.burst:g} at once"
+        yield well(f"{name} rate budget", room)
+    unlisted = sorted(one.symbol for one in symbols if one.symbol not in listings)
+    if unlisted:
+        near = get_close_matches(unlisted[0], listings)
+        remedy = f"`fullon-ohlcv symbols remove {name}:{unlisted[0]}`" + (f"; near: {', '.join(near)}" if near else "")
+        yield fail(f"{name} symbols", f"it does not list {', '.join(unlisted[:5])}", remedy)

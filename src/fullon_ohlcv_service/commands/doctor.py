@@ -1,0 +1,103 @@
+"""`fullon-ohlcv doctor`: every precondition, and for each that does not hold the remedy."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import typer
+from rich.text import Text
+
+from fullon_ohlcv_service.commands.checks import (
+    Check,
+    Verdict,
+    check_clock,
+    check_database,
+    check_machine,
+    check_origins,
+    check_redis,
+    check_settings,
+    check_wanted,
+    fail,
+    warn,
+)
+from fullon_ohlcv_service.commands.screen import AsJson, make_console, print_json
+from fullon_ohlcv_service.commands.session import (
+    KNOWN_ERRORS,
+    CommandError,
+    be_quiet,
+    embedded_directory,
+    missing_servers,
+    servers,
+)
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+
+SIGNS = {Verdict.WELL: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.FAILED: ("✗", "bold red")}
+
+
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check every precondition, and say what helps where one does not hold.
+
+    Settings, servers, versions, schema, permissions, TimescaleDB, disk, exchanges, clocks, origins.
+    Exit code 0: nothing has failed (warnings may be there); 1: something has.
+
+    Example: fullon-ohlcv doctor
+    """
+    said = context.parent.params.get("env_file") if context.parent else None
+    found = _examine(said or Path(".env"))
+    is_well = not any(check.verdict is Verdict.FAILED for check in found)
+    if as_json:
+        checks = [
+            {"name": one.name, "verdict": one.verdict.value, "found": one.found, "remedy": one.remedy} for one in found
+        ]
+        print_json({"well": is_well, "checks": checks})
+    else:
+        _show(found)
+    raise typer.Exit(0 if is_well else 1)
+
+
+def _examine(env_file: Path) -> list[Check]:
+    """Make every check that the ones before it leave possible."""
+    found = [*check_settings(env_file), *check_clock(), *check_origins()]
+    missing = missing_servers()
+    found += check_machine(embedded_directory() if missing else None)
+    be_quiet()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(servers())
+        except CommandError as error:
+            return [*found, warn("servers", str(error), "run `fullon-ohlcv init`")]
+        except KNOWN_ERRORS as error:
+            return [
+                *found,
+                fail("servers", str(error), "look at the logs beside the servers, or name your own in DB_HOST"),
+            ]
+        with asyncio.Runner() as runner:
+            found += runner.run(_examine_servers())
+    return found
+
+
+async def _examine_servers() -> list[Check]:
+    try:
+        config = OhlcvServiceConfig.from_env()
+    except ValueError:
+        config = OhlcvServiceConfig.model_construct()  # said already; the rest is looked at with the defaults
+    return [check async for check in _all(config)]
+
+
+async def _all(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
+    for checks in (check_database(config), check_redis(), check_wanted(config)):
+        async for check in checks:
+            yield check
+
+
+def _show(found: list[Check]) -> None:
+    console = make_console()
+    width = max(len(check.name) for check in found)
+    for check in found:
+        sign, style = SIGNS[check.verdict]
+        console.print(Text.assemble((sign, style), f" {check.name:<{width}}  {check.found}"), soft_wrap=True)
+        if check.remedy:
+            console.print(Text.assemble(" " * (width + 4), (f"→ {check.remedy}", style)), soft_wrap=True)
+    counts = [(sum(check.verdict is one for check in found), one.value) for one in Verdict]
+    console.print(", ".join(f"{count} {name}" for count, name in counts if count))

@@ -1,0 +1,67 @@
+"""`fullon-ohlcv run` and `fullon-ohlcv demo`: the daemon itself."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fullon_embedded import EmbeddedServers, start_servers
+from fullon_ohlcv_service import daemon
+from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, log_file
+from fullon_ohlcv_service.commands.session import CommandError
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+
+Duration = Annotated[float | None, typer.Option("--duration", min=0.1, metavar="SECONDS", help="Stop after this long.")]
+
+
+def run(duration: Duration = None) -> None:
+    """Collect until Ctrl-C or SIGTERM; on a terminal with a live table.
+
+    A second daemon on the same database waits, and takes over when the first ends. Its log is what
+    `fullon-ohlcv logs` shows.
+
+    Example: fullon-ohlcv run
+    """
+    OhlcvServiceConfig.from_env()
+    _keep_log()
+    with ExitStack() as stack:
+        console = daemon.take_terminal()
+        servers: EmbeddedServers | None = None
+        if missing := daemon.missing_servers():
+            servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
+            os.environ.update(servers.environment())
+        daemon.run(daemon.serve(console, servers=servers, duration_s=duration))
+
+
+def demo(context: typer.Context, duration: Duration = None) -> None:
+    """Show it: a simulated market, embedded servers of its own and the real daemon; Ctrl-C compares and ends.
+
+    Meanwhile every command looks at it with --demo before its name.
+
+    Examples: fullon-ohlcv demo    fullon-ohlcv --demo status
+    """
+    from fullon_ohlcv_service import demo as program  # noqa: PLC0415 - only the demo needs a simulated market
+
+    said = context.parent.params.get("data_dir") if context.parent else None
+    os.environ["FULLON_DATA_DIR"] = str(said or Path.home() / DEMO_DIRECTORY)
+    if duration is not None:
+        os.environ["DURATION"] = str(duration)
+    _keep_log()
+    if program.main():
+        raise typer.Exit(2)
+
+
+def _keep_log() -> None:
+    """Log into a file, where nothing else is asked for: a table takes the console from the log."""
+    if os.environ.get("LOG_FILE_PATH"):
+        return
+    path = log_file()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot make {path.parent}: {error.strerror}; --data-dir names another") from error
+    os.environ["LOG_FILE_PATH"] = str(path)
+    os.environ.setdefault("LOG_ROTATION", "20 MB")
+    os.environ.setdefault("LOG_RETENTION", "5")
