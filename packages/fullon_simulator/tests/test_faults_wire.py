@@ -652,7 +652,6 @@ async def test_stall_keeps_heartbeats_or_not(client: Clients) -> None:
         while (await socket.receive(timeout=PATIENCE_S)).type is not aiohttp.WSMsgType.PONG:
             pass
         one.begin("stall", heartbeats=False)
-        await asyncio.sleep(0.1)
         await socket.ping()
         await socket.send_json({"method": "ping", "req_id": 3})
         await dead(socket)
@@ -713,7 +712,6 @@ async def test_repeat_sends_every_trade_more_than_once(client: Clients, name: st
         assert max(seen.values()) == 3
         assert episode.struck
         one.market.faults.heal()
-        await asyncio.sleep(0.1)
     await one.is_well()
 
 
