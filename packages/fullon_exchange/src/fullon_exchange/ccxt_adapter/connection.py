@@ -131,7 +131,7 @@ class Connection:
             proof=self._proof,
             around=self._around,
             changed=self.refresh,
-            end=self.end,
+            farewell=self.end,
         )
         self._sent: deque[Sent] = deque(maxlen=_SENT_MAX)
         self._asked_us: dict[Key, int] = {}
@@ -443,7 +443,7 @@ class Connection:
 
     def take_answer(self, message: Any) -> bool:
         """Take an answer to a subscription; False where the message is none."""
-        self._decoded = isinstance(message, (dict, list))
+        self._decoded = isinstance(message, (dict, list)) and bool(message)
         answer = self._dialect.answer(message, self._sent)
         if answer is None:
             return False

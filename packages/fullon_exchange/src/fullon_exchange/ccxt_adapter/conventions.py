@@ -73,6 +73,7 @@ class Conventions:
 
         Raises:
             NotSupported: the candles are not what this package understands by candles; the sentence says why.
+            MalformedMessage: no candle can be read.
             ExchangeUnavailable: nothing can be told now.
         """
         name = reference.timeframe.name
@@ -80,7 +81,7 @@ class Conventions:
             raise NotSupported(refusal, exchange=self._exchange, symbol=reference.symbol)
         if name not in self._windows:
             newest = await reference.fetch_newest()
-            if refusal := await self._why_not(newest.rows, newest.unreadable, reference, trades):
+            if refusal := await self._why_not(newest.rows, reference, trades):
                 self._stamped[name] = refusal
                 raise NotSupported(refusal, exchange=self._exchange, symbol=reference.symbol)
             self._windows[name] = window = await self._window(reference, newest.rows)
@@ -92,13 +93,9 @@ class Conventions:
             )
         return self._windows[name]
 
-    async def _why_not(
-        self, rows: Sequence[Candle], unreadable: Sequence[str], reference: Candles, trades: TimedTrades | None
-    ) -> str:
+    async def _why_not(self, rows: Sequence[Candle], reference: Candles, trades: TimedTrades | None) -> str:
         """Return what is wrong with the candles; empty where nothing shows."""
         name = reference.timeframe.name
-        if unreadable and not rows:
-            return f"its candles of {name} are not understood: {unreadable[0]}"
         if not rows:
             raise ExchangeUnavailable(f"answers no candles of {name} for {reference.symbol}", exchange=self._exchange)
         if max(row.timestamp_us for row in rows) > self._clock.now_us() + _FUTURE_MAX_US:

@@ -12,7 +12,7 @@ from fullon_exchange.ccxt_adapter.dialects import Dialect, exact_micros
 from fullon_exchange.ccxt_adapter.library import Question
 from fullon_exchange.ccxt_adapter.rest import Rest
 from fullon_exchange.ccxt_adapter.rows import LATEST_US, Unreadable, candle_of, in_order, trade_of
-from fullon_exchange.errors import NotSupported, excerpt_of
+from fullon_exchange.errors import MalformedMessage, NotSupported, excerpt_of
 from fullon_exchange.interface import Urgency
 from fullon_exchange.records import EARLIEST_US, Candle, Trade
 from fullon_exchange.timeframes import DAY_US, Timeframe
@@ -90,6 +90,8 @@ class Candles:
                 candles.append(candle_of(row, self.symbol, self.timeframe, closed=True))
             except Unreadable as error:
                 faults.append(excerpt_of(f"{error} in {row}"))
+        if faults and not candles:
+            raise MalformedMessage("no candle can be read", exchange=self.exchange, excerpt=faults[0])
         quiet = self._between(candles) if self._dialect.quiet_between and not faults else ()
         return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
 
@@ -143,6 +145,8 @@ class _Trades:
                 trades.append(trade_of(row, self.symbol, self._time_us(row)))
             except Unreadable as error:
                 faults.append((len(trades), excerpt_of(f"{error} in {row.get('info', row)}")))
+        if faults and not trades:
+            raise MalformedMessage("no trade can be read", exchange=self.exchange, excerpt=faults[0][1])
         return in_order(trades), sorted(faults[:_FAULTS_MAX])
 
     def _time_us(self, row: Mapping[str, Any]) -> int | None:

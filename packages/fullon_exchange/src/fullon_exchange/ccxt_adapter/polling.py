@@ -198,8 +198,9 @@ class Poller:
         if not overlaps:
             self._begin(polled, settled_us)
         polled.seen.extend(trade.trade_id for trade in fresh)
-        if fresh:
-            self._buffer.put(Trades(polled.connection, fresh, self._clock.now_us()))
+        told = [trade for trade in fresh if trade.timestamp_us >= polled.position_us]
+        if told:
+            self._buffer.put(Trades(polled.connection, told, self._clock.now_us()))
         if overlaps:
             self._buffer.put(Watermark(polled.connection, settled_us))
         polled.due_us = self._clock.now_us() + round(_TRADES_EVERY_S * 1_000_000)

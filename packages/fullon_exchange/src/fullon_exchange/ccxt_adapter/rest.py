@@ -87,6 +87,4 @@ class Rest:
                 raise translate(
                     error, exchange=self.exchange, symbol=symbol, retry_after_s=question.retry_after_s
                 ) from error
-        if question.unreadable and not question.rows:
-            raise MalformedMessage("no row can be read", exchange=self.exchange, excerpt=question.unreadable[0][1])
         return Reply(value, question)
