@@ -3,6 +3,7 @@
 #   make demo      a simulated market, embedded servers and the real daemon   (DURATION=120 ends it after 120 s)
 #   make test      lint, types and every test
 #   make run       the daemon against the real exchanges
+#   make soak      faults of every kind, then an audit   (MINUTES=10 SEED=7)
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter .venv is made with.
 
@@ -65,7 +66,7 @@ fault: install
 	$(BIN)/python -m pytest -n 2 tests/fault
 
 soak: install
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python tests/soak/soaking.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),7)
 
 bench: install
 	@set -e; for program in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$program"; $(BIN)/python "$$program"; done
