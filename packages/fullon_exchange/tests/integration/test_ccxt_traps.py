@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from fullon_exchange import Clock, open_exchange
-from fullon_exchange.ccxt_adapter.dialects import KrakenDialect
+from fullon_exchange.ccxt_adapter.dialects import Dialect, KrakenDialect
 from fullon_exchange.errors import ExchangeUnavailable, MalformedMessage, NotSupported, TransientExchangeError
 from fullon_exchange.history import reasons
 from fullon_exchange.records import (
@@ -408,6 +408,31 @@ async def test_an_untested_stream_counts_from_its_first_data_on(market: Any) -> 
         await reader.session.subscribe("candles1m", ["BTC/USDT"])
         await reader.until_count(Subscribed, 2)
         assert rows(reader.events[place:])
+
+
+async def test_streamed_trades_with_other_ids_than_those_of_rest_are_polled_instead(market: Any) -> None:
+    """ccxt streams Binance's single trades and fetches aggregates: each would be stored twice."""
+    async with live("binanceus") as reader:
+        await reader.session.subscribe("trades", ["BTC/USDT"])
+        (begun,) = await reader.until_count(Subscribed)
+        await reader.until_count(Watermark, 2)
+        until_us = max(event.timestamp_us for event in reader.events if isinstance(event, Watermark))
+        told = market.truth("binance", "BTC/USDT").aggregates(begun.timestamp_us, until_us)
+        trades = [row for row in rows(reader.events) if row.timestamp_us < until_us]
+        assert [row.trade_id for row in trades] == [str(row.trade_id) for row in told]
+
+
+async def test_streamed_trades_with_the_ids_of_rest_are_told_once_compared(market: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Dialect, "trade_params", {"name": "aggTrade"})
+    async with live("binanceus") as reader:
+        await reader.session.subscribe("trades", ["BTC/USDT"])
+        (begun,) = await reader.until_count(Subscribed)
+        await reader.until_count(Watermark, 5)
+        assert market.requests("binance").sockets == 1
+        until_us = max(event.timestamp_us for event in reader.events if isinstance(event, Watermark))
+        told = market.truth("binance", "BTC/USDT").aggregates(begun.timestamp_us, until_us)
+        trades = [row for row in rows(reader.events) if begun.timestamp_us <= row.timestamp_us < until_us]
+        assert [row.trade_id for row in trades] == [str(row.trade_id) for row in told]
 
 
 async def test_what_is_not_streamed_is_polled_and_is_the_truth(market: Any) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.budget import shared_budget
 from fullon_exchange.ccxt_adapter.connection import Connection, place_of
+from fullon_exchange.ccxt_adapter.conventions import TradeIds
 from fullon_exchange.ccxt_adapter.dialects import Dialect
 from fullon_exchange.ccxt_adapter.streams import Seen
 from fullon_exchange.errors import TransientExchangeError
@@ -32,8 +33,11 @@ class Shared:
     names: Iterator[str]
     """Of connections, each unique across processes."""
     backoff: Callable[[], Backoff]
+    ids: TradeIds
     locate: Callable[[Key], Awaitable[tuple[str, str]]]
     """Return the address that streams a market's channel; or an empty one, and why."""
+    poll_instead: Callable[[Key, str], None]
+    """Poll a market's channel whose stream is not to be used, and say why."""
 
 
 class Carrier:
@@ -77,6 +81,12 @@ class Carrier:
         else:
             self._say_unsubscribed(key)
 
+    def _spurn(self, key: Key, why: str) -> None:
+        """Stop wanting `key` from this stream: it is polled instead."""
+        if key in self.wanted:
+            self.drop(key)
+            self._shared.poll_instead(key, why)
+
     async def run(self) -> None:
         """Keep a connection up while anything is wanted."""
         while self.wanted:
@@ -105,6 +115,8 @@ class Carrier:
             raw=shared.raw,
             dialect=shared.dialect,
             seen=shared.seen,
+            ids=shared.ids,
+            spurn=self._spurn,
             bulk=self._bulk,
         )
 

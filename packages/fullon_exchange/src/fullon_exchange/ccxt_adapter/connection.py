@@ -8,16 +8,17 @@ wants to hear to keep a socket open is ccxt's `ping_loop`, which proves nothing 
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import aiohttp
 
-from fullon_exchange.ccxt_adapter.dialects import Dialect, Sent
+from fullon_exchange.ccxt_adapter.conventions import TradeIds
+from fullon_exchange.ccxt_adapter.dialects import Dialect
 from fullon_exchange.ccxt_adapter.failures import translate
 from fullon_exchange.ccxt_adapter.library import Ask, Question, Socket, asking, capture, reading
+from fullon_exchange.ccxt_adapter.reception import Reception
 from fullon_exchange.ccxt_adapter.streams import Seen, Streams
 from fullon_exchange.errors import (
     Disconnected,
@@ -34,16 +35,12 @@ from fullon_exchange.live.proof import Proof
 from fullon_exchange.live.subscriptions import Subscriptions
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Channel
-from fullon_exchange.wire import Acknowledged, CandlesFrame, Farewell, Key, Pong, Refused, TradesFrame, Wire
+from fullon_exchange.wire import Acknowledged, Farewell, Key, Pong, Refused, Wire
 
 _TICK_MIN_S = 0.005
 _TICK_MAX_S = 1.0
 _CLOSE_TIMEOUT_S = 1.0
 _FRAME_MAX = 16 * 2**20
-_SENT_MAX = 1000
-_FUTURE_MAX_US = 60_000_000
-_BEGUN_MAX_US = 5_000_000
-"""A candle that opens later than this after now is stamped with its end."""
 _NO_DATA = (
     aiohttp.WSMsgType.CLOSE,
     aiohttp.WSMsgType.CLOSING,
@@ -99,11 +96,14 @@ class Connection:
         raw: Any,
         dialect: Dialect,
         seen: Seen,
+        ids: TradeIds,
+        spurn: Callable[[Key, str], None],
         bulk: bool,
     ) -> None:
         """`wanted` may change meanwhile; what the exchange refuses is taken out of it.
 
-        `bulk` says whether several markets fit into one message.
+        `spurn` is told of a market whose stream is not to be used, and why; `bulk` says whether several markets fit
+        into one message.
         """
         self.name = name
         self.opened = False
@@ -133,9 +133,17 @@ class Connection:
             changed=self.refresh,
             farewell=self.end,
         )
-        self._sent: deque[Sent] = deque(maxlen=_SENT_MAX)
-        self._asked_us: dict[Key, int] = {}
-        self._by_hash: dict[str, tuple[Key, ...]] = {}
+        self._reception = Reception(
+            self._around,
+            dialect,
+            subscriptions=self._subscriptions,
+            streams=self._streams,
+            intake=self._intake,
+            ids=ids,
+            spurn=spurn,
+            end=self.end,
+            start=self._start,
+        )
         self._socket: Socket | None = None
         self._wake = asyncio.Event()
         self._flowing = asyncio.Event()
@@ -147,7 +155,6 @@ class Connection:
         self._send_at = 0.0
         self._ping_was_last = True
         self._pong_seen = False
-        self._decoded = False
 
     async def run(self) -> None:
         """Connect, and carry what is wanted until the socket is of no more use.
@@ -227,7 +234,7 @@ class Connection:
     async def _open(self) -> Socket:
         limits, exchange = self._around.limits, self._around.exchange
         url = resolve(exchange, self._url)
-        socket: Socket = self._raw.new_socket(self._url, self)
+        socket: Socket = self._raw.new_socket(self._url, self._reception)
         options = socket.options
         try:
             async with asyncio.timeout(limits.connect_timeout_s):
@@ -297,12 +304,12 @@ class Connection:
 
     def _take_frame(self, socket: Socket, message: aiohttp.WSMessage) -> None:
         """Read one frame; whatever ccxt fails with, the socket is read on or ends, but is never silently deaf."""
-        self._decoded = False
+        self._reception.decoded = False
         try:
             socket.handle_message(message)
         except Exception as error:  # noqa: BLE001 -- the trap: one such frame would end ccxt's own loop without a word
             reason = f"{type(error).__name__}: {error}"
-            if not self._decoded:
+            if not self._reception.decoded:
                 self._around.faults.count("garbage", f"{reason}: {excerpt_of(message.data)}")
                 return
             self._around.faults.count("unknown", f"{reason}: {excerpt_of(message.data)}")
@@ -407,14 +414,9 @@ class Connection:
         return True
 
     async def _subscribe(self, socket: Socket, keys: tuple[Key, ...], ask: Ask) -> None:
-        asked_us = self._around.server_time.earliest_us(self._around.clock.now_us())
-        for key in keys:
-            self._streams.forget(key)
-            self._asked_us[key] = asked_us
-        self._by_hash.update(dict.fromkeys((*ask.hashes, *ask.subscribe_hashes, *_ids_in(ask.message)), keys))
+        self._reception.note_asked(keys, ask)
         for name in ask.subscribe_hashes:
             socket.subscriptions[name] = ask.subscription or True
-        self._sent.appendleft(Sent(keys, ask.message, subscribe=True))
         await self._send(socket, ask.message)
 
     async def _take_back(self, socket: Socket, keys: tuple[Key, ...]) -> None:
@@ -427,7 +429,7 @@ class Connection:
         if farewell is None:
             self._intake.take_message(Acknowledged(keys, subscribed=False))
             return
-        self._sent.appendleft(Sent(keys, farewell, subscribe=False))
+        self._reception.note_taken_back(keys, farewell)
         await self._send(socket, farewell)
 
     async def _send(self, socket: Socket, message: Any) -> None:
@@ -439,76 +441,9 @@ class Connection:
         except TimeoutError:
             self.end("a message could not be sent")
 
-    # --- what ccxt has read: `SocketHost` ---------------------------------------------------------------------
-
-    def take_answer(self, message: Any) -> bool:
-        """Take an answer to a subscription; False where the message is none."""
-        self._decoded = isinstance(message, (dict, list)) and bool(message)
-        answer = self._dialect.answer(message, self._sent)
-        if answer is None:
-            return False
-        self._intake.take_message(answer)
-        return True
-
-    def parts_of(self, message: Any) -> Sequence[Any]:
-        """Return a message as messages that ccxt reads rightly."""
-        return self._dialect.parts(message)
-
-    def take_rows(self, result: Any, message_hash: str) -> None:
-        """Take what ccxt hands to its watchers."""
-        now_us = self._around.clock.now_us()
-        latest_us = self._around.server_time.latest_us(now_us)
-        for key, frame in self._streams.read(result, latest_us + _FUTURE_MAX_US):
-            if not self._subscriptions.knows(key) or key in self._subscriptions.leaving:
-                if key not in self._names:
-                    self._around.faults.count("unsubscribed", f"{key[1]} {key[0]}")
-                continue
-            if not self._dialect.tested and not self._believe(key, frame, latest_us):
-                continue
-            if isinstance(frame, CandlesFrame):
-                self._intake.take_message(frame)
-                continue
-            asked_us = self._asked_us.get(key, 0)
-            past = [trade for trade in frame.records if trade.timestamp_us < asked_us]
-            if past:
-                self._intake.take_message(TradesFrame(past, snapshot=True))
-            present = [trade for trade in frame.records if trade.timestamp_us >= asked_us]
-            if present or frame.faults:
-                self._intake.take_message(TradesFrame(present, frame.faults))
-
-    def _believe(self, key: Key, frame: TradesFrame | CandlesFrame, latest_us: int) -> bool:
-        """Take the first data of a market for the acknowledgement of its subscription, if they are what they seem."""
-        if isinstance(frame, CandlesFrame) and any(
-            candle.timestamp_us > latest_us + _BEGUN_MAX_US for candle in frame.records
-        ):
-            self._intake.take_message(Refused([key], "candles are stamped with their end", final=True))
-            return False
-        self._intake.take_message(Acknowledged([key], subscribed=True))
-        return True
-
-    def take_refusal(self, error: Any, message_hash: str | None) -> None:
-        """Take an error meant for the watchers of `message_hash`, or for all of them."""
-        sentence = str(error) or type(error).__name__
-        meant = error if isinstance(error, Exception) else ExchangeError(sentence)
-        if isinstance(translate(meant, exchange=self._around.exchange), TransientExchangeError):
-            self.end(sentence)
-            return
-        keys = self._by_hash.get(str(message_hash)) if message_hash is not None else None
-        if keys is None:
-            self._around.faults.count("refused", sentence)
-            return
-        self._intake.take_message(Refused(keys, sentence, final=True))
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what an answer takes, for as long as the socket lasts."""
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a frame takes, for as long as the socket lasts."""
         if self._tasks is None or self._ended is not None:
             work.close()
             return
         self._tasks.create_task(work)
-
-
-def _ids_in(message: Any) -> Iterable[str]:
-    """Return the numbers of a request, under which ccxt refuses what it cannot tell otherwise."""
-    if not isinstance(message, dict):
-        return ()
-    return [str(message[name]) for name in ("id", "req_id", "reqid", "reqId", "request_id") if name in message]

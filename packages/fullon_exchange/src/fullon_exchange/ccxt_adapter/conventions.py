@@ -6,10 +6,11 @@ Asked once for each exchange (and timeframe), on a busy market:
   they fold to the candle of that minute and not to the next one;
 - `since` is honoured, oldest first: asked far back, the answer begins there. If not, only the newest rows are served,
   and the pager is told so;
-- trades can be paged by time: asked from the middle of the newest ones on, the next few come, and only they.
+- trades can be paged by time: asked from the middle of the newest ones on, the next few come, and only they;
+- streamed trades carry the ids that REST tells (`TradeIds`): with two ids, each would be stored twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fullon_exchange.ccxt_adapter.history import Candles, TimedTrades
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
@@ -148,3 +149,29 @@ class Conventions:
                 paged_by_time=self._trades_by_time,
             )
         return self._trades_by_time
+
+
+class TradeIds:
+    """Whether an exchange streams the ids that it tells over REST; compared once for each session."""
+
+    def __init__(self, fetch_newest: Callable[[str], Awaitable[list[Trade]]] | None) -> None:
+        """Take `fetch_newest`, which asks for the newest trades; None where there is nothing to compare."""
+        self.agree: bool | None = True if fetch_newest is None else None
+        self._fetch_newest = fetch_newest
+
+    async def compare(self, symbol: str, streamed: Mapping[str, int]) -> None:
+        """Look for streamed trades (id → timestamp) among the newest ones; `agree` stays None where none must be there.
+
+        Raises:
+            ExchangeError: REST does not tell now.
+        """
+        if self._fetch_newest is None or self.agree is not None:
+            return
+        newest = await self._fetch_newest(symbol)
+        if not newest:
+            return
+        told = {trade.trade_id for trade in newest}
+        begin_us, end_us = newest[0].timestamp_us, newest[-1].timestamp_us
+        expected = [trade_id for trade_id, time_us in streamed.items() if begin_us < time_us < end_us]
+        if len(expected) >= _SOME:
+            self.agree = sum(trade_id in told for trade_id in expected) > len(expected) / 2

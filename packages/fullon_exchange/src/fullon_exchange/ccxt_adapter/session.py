@@ -16,6 +16,7 @@ from typing import Self
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.ccxt_adapter.carrier import Carrier, Shared
 from fullon_exchange.ccxt_adapter.connection import ask_for
+from fullon_exchange.ccxt_adapter.conventions import TradeIds
 from fullon_exchange.ccxt_adapter.dialects import Dialect
 from fullon_exchange.ccxt_adapter.polling import PolledExchange, Poller
 from fullon_exchange.ccxt_adapter.rest import Rest
@@ -65,7 +66,18 @@ class CcxtSession:
         self._around = Surroundings(name, "", rest.clock, dialect.sockets, server_time, self._buffer, self._faults)
         self._names = (f"{name}-ccxt-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self._poller = Poller(exchange, self._buffer, rest.clock, settle, self._names)
-        self._shared = Shared(self._around, rest.raw, dialect, Seen(), self._names, backoff, locate=self._locate)
+        compares = not dialect.tested and traits.trade_history
+        self._shared = Shared(
+            self._around,
+            rest.raw,
+            dialect,
+            Seen(),
+            self._names,
+            backoff,
+            TradeIds(exchange.fetch_newest_trades if compares else None),
+            locate=self._locate,
+            poll_instead=self._poll,
+        )
         self._carriers: list[Carrier] = []
         self._unplaced: dict[Key, None] = {}
         self._wants_changed = asyncio.Event()
@@ -199,10 +211,13 @@ class CcxtSession:
         if url:
             self._carry(key, url)
         elif self._polls(channel):
-            self._log.info("polled over REST", symbol=symbol, channel=channel, why=refusal or "it is not streamed")
-            self._poller.add(key)
+            self._poll(key, refusal or "it is not streamed")
         else:
             self._buffer.put(Rejected(symbol, channel, refusal))
+
+    def _poll(self, key: Key, why: str) -> None:
+        self._log.info("polled over REST", symbol=key[1], channel=key[0], why=why)
+        self._poller.add(key)
 
     async def _locate(self, key: Key) -> tuple[str, str]:
         """Return the address that streams `key`; or an empty one, and why."""
