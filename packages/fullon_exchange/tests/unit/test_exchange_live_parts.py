@@ -157,6 +157,17 @@ def test_a_refused_request_of_several_keys_is_asked_for_half_by_half() -> None:
     assert subscriptions.active
 
 
+def test_a_market_whose_unsubscription_is_refused_is_gone_at_once() -> None:
+    subscriptions = new()
+    subscriptions.next_order([A, B], 0)
+    for key in (A, B):
+        subscriptions.acknowledge(key, subscribed=True)
+    assert subscriptions.next_order([B], 1) == Order(False, (A,))
+    assert subscriptions.refuse([A], final=True, now=1) == []
+    assert subscriptions.drop_overdue_leaving(1) == [A]
+    assert subscriptions.knows(B)
+
+
 @given(st.sets(st.integers(0, 63), max_size=4))
 def test_the_culprits_of_a_refused_batch_are_found_by_bisection(bad: set[int]) -> None:
     """Whoever refuses a whole request without naming anybody costs a few requests more, not one for each symbol."""

@@ -1,7 +1,8 @@
 """What one connection should carry and what the venue has acknowledged; pure."""
 
 import itertools
-from collections.abc import Container, Iterable
+import math
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,7 +114,7 @@ class Subscriptions:
             return True
         return False
 
-    def refuse(self, keys: Iterable[Key], *, final: bool, now: float) -> list[Key]:
+    def refuse(self, keys: Collection[Key], *, final: bool, now: float) -> list[Key]:
         """Take over a refusal; return the keys that are refused for good.
 
         A refused request of several keys says nothing about any one of them: each half is then asked for again, until
@@ -124,6 +125,10 @@ class Subscriptions:
             for key in refused:
                 self._states[key] = _State("asked", now, attempts=0)
             return []
+        for key in keys:
+            if key in self._states and self._states[key].phase == "leaving":
+                # A market that the venue does not know any more cannot be unsubscribed either: it is as good as gone.
+                self._states[key].asked_at = -math.inf
         for key in refused:
             del self._states[key]
         if len(refused) > 1:
