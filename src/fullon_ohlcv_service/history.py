@@ -98,6 +98,8 @@ class HistoricCollector(ABC):
     async def want(self, wanted: Collection[WantedSymbol]) -> None:
         """Make the symbols to keep complete exactly these; what is surplus has stopped on return."""
         self._wanted = by_exchange(wanted)
+        keys = {(one.exchange, one.symbol) for one in wanted}
+        self._attempts = {one: each for one, each in self._attempts.items() if (one.exchange, one.symbol) in keys}
         await self._supervisor.want(self._wanted.keys())
         self.wake()
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
-from fullon_exchange.errors import ExchangeError
+from fullon_exchange.errors import ExchangeError, UnknownSymbol
 from fullon_exchange.interface import Exchange, LiveSession, Urgency
 from fullon_exchange.records import Channel, Event
 from fullon_log import get_component_logger
@@ -69,6 +69,9 @@ class StaleStreamGuard:
                         await self._climb(one, reconnected)
                     else:
                         self._freshness.forgive(one.symbol)
+                except UnknownSymbol:
+                    self._freshness.forgive(one.symbol)
+                    self._runtime.markets.doubt(self._exchange.name)
                 except (ExchangeError, StorageUnavailable) as error:
                     self._log.info(
                         "a silent stream cannot be examined now",

@@ -207,9 +207,13 @@ async def test_streaming_and_history_can_each_be_switched_off(
             return await refreshed_phase(daemon, "binance", "BTC/USDT") is phase
 
         await eventually(reached, f"binance:BTC/USDT {phase}")
-        asked = seeded.requests("binance").paths["/api/v3/klines"]
-        assert bool(asked) is (setting == "OHLCV_ENABLE_STREAMING")
-        assert bool(seeded.requests("binance").subscriptions) is (setting == "OHLCV_ENABLE_HISTORICAL")
+        requests = seeded.requests("binance")
+        if setting == "OHLCV_ENABLE_HISTORICAL":
+            await eventually(lambda: bool(requests.subscriptions), "a subscription")
+            assert not requests.paths["/api/v3/klines"]
+        else:
+            assert requests.paths["/api/v3/klines"]
+            assert not requests.subscriptions
 
 
 async def test_trades_of_every_exchange_are_collected_where_asked_for(
