@@ -93,11 +93,11 @@ async def test_backends_are_ended_or_only_their_statements(servers_to_hurt: Priv
     while not await watcher.fetchval(asleep):
         pass
     await watcher.close()
-    assert await servers.end_backends(cancel_only=True) == 1
+    assert await servers.end_backends(cancel_only=True) >= 1
     with pytest.raises(asyncpg.QueryCanceledError):
         await sleeping
     assert await connection.fetchval("SELECT 3") == 3
-    assert await servers.end_backends() == 1
+    assert await servers.end_backends() >= 1
     await closed(connection)
 
 

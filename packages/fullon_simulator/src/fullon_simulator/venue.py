@@ -266,7 +266,10 @@ class Venue(ABC):
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         """Hold one client's socket until it is closed."""
         socket = new_socket()
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:
+            return socket  # the client has left already
         connection = Connection(socket, request, self.counters, self.clock.now_us())
         self.counters.sockets += 1
         self.connections.add(connection)
