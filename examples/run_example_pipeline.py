@@ -29,7 +29,7 @@ from stage import (
     step,
 )
 
-from fullon_cache import ProcessCache
+from fullon_cache import ProcessCache, ProcessRecord
 from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
@@ -51,7 +51,8 @@ class Phases:
 
     async def wait_until_live(self, symbols: Sequence[Symbol], seconds: float) -> bool:
         """Wait until every symbol is live or refused; tell whether that was so within `seconds`."""
-        waiting = {f"{one.exchange_name}:{one.symbol}" for one in symbols}
+        asked = {f"{one.exchange_name}:{one.symbol}" for one in symbols}
+        waiting = set(asked)
         live: set[str] = set()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -61,12 +62,16 @@ class Phases:
                         if component not in waiting:
                             continue
                         self._say(component, status, record["message"] or "")
-                        if status in (ProcessStatus.RUNNING, ProcessStatus.ERROR):
-                            waiting.discard(component)
-                            (live if status == ProcessStatus.RUNNING else self.refused).add(component)
+                        if status == ProcessStatus.RUNNING:
+                            live.add(component)
+                        elif is_not_collected(record):
+                            self.refused.add(component)
+                    waiting -= live | self.refused
                     await asyncio.sleep(POLL_S)
         late = f"; not yet {', '.join(sorted(waiting))}" if waiting else ""
-        done(self._stage.console, f"{len(live)} of {len(symbols)} live{late}", len(live) == len(symbols))
+        refused = sorted(self.refused & asked)
+        late += f"; not collected {', '.join(refused)}" if refused else ""
+        done(self._stage.console, f"{len(live)} of {len(symbols)} live{late}", not waiting)
         return not waiting
 
     def _say(self, component: str, status: str, message: str) -> None:
@@ -74,6 +79,12 @@ class Phases:
             self._said[component] = status
             elapsed_s = time.monotonic() - self._began_s
             self._stage.console.print(f"  {elapsed_s:5.1f} s  {component:<26} {message}")
+
+
+def is_not_collected(record: ProcessRecord) -> bool:
+    """Tell whether a symbol is left alone for good: unknown, delisted, or of an exchange that has closed."""
+    idle_for_a_reason = record["status"] == ProcessStatus.IDLE and not (record["message"] or "").startswith("complete")
+    return idle_for_a_reason or record["status"] == ProcessStatus.ERROR
 
 
 async def collect(stage: Stage, symbols: Sequence[Symbol], more: Mapping[str, Sequence[str]]) -> bool:
