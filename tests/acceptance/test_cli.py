@@ -15,13 +15,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 from cli_process import COMMAND, Done, run_cli
+from support import eventually
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv.records import CandleWrite
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.history import DAY_US
 from fullon_simulator import SimulatedMarket
-from support import eventually
 
 HOUR_US = 60 * MINUTE_US
 SYMBOLS = [("binance", "ADA/USDT"), ("binance", "BTC/USDT"), ("kraken", "BTC/USD")]
@@ -234,7 +234,8 @@ async def test_a_shell_completes_the_names_of_commands() -> None:
         "-m",
         "fullon_ohlcv_service.cli",
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"_FULLON_OHLCV_COMPLETE": "complete_bash", "COMP_WORDS": "fullon-ohlcv st", "COMP_CWORD": "1"},
+        env=os.environ
+        | {"_FULLON_OHLCV_COMPLETE": "complete_bash", "COMP_WORDS": "fullon-ohlcv st", "COMP_CWORD": "1"},
     )
     async with asyncio.timeout(30):
         out, _ = await process.communicate()

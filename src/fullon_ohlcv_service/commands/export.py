@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval, State
-from fullon_ohlcv.timeframe import DAY_US, Timeframe
+from fullon_ohlcv.timeframe import DAY_US, Timeframe, to_us
 from fullon_ohlcv_service.commands.candles import SymbolName, Tf
 from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import CommandError, Ledger, complete, open_ledger
@@ -189,16 +190,21 @@ def _writing(path: Path, kind: Format) -> Iterator[Write]:
     import pyarrow as pa  # noqa: PLC0415 - a third of a second that only Parquet needs
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    pa.set_memory_pool(pa.system_memory_pool())  # gives back what it does not use
     fields: list[tuple[str, Any]] = [("timestamp", pa.timestamp("us", tz="UTC"))]
     schema = pa.schema(fields + [(name, pa.float64()) for name in COLUMNS[1:]])
+
+    def write(rows: Sequence[Row]) -> None:
+        # From buffers: converting Python objects would import pandas, 60 MB, to see whether they are its own.
+        times, *values = zip(*rows, strict=True)
+        columns = [array("q", map(to_us, times)), *(array("d", column) for column in values)]
+        arrays = [
+            pa.Array.from_buffers(field.type, len(rows), [None, pa.py_buffer(column)])
+            for field, column in zip(schema, columns, strict=True)
+        ]
+        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
     with pq.ParquetWriter(path, schema, compression="zstd") as parquet:
-
-        def write(rows: Sequence[Row]) -> None:
-            columns = [
-                pa.array(column, type=field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)
-            ]
-            parquet.write_table(pa.Table.from_arrays(columns, schema=schema))
-
         yield write
 
 

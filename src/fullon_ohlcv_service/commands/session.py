@@ -159,9 +159,9 @@ class Ledger:
             raise CommandError(
                 f"{symbol} is collected from several exchanges: say {' or '.join(sorted(map(str, found)))}"
             )
-        near = get_close_matches(name.upper(), {str(one).upper(): one for one in symbols.values()}, cutoff=0.5)
-        near += get_close_matches(symbol.upper(), {one.symbol.upper() for one in symbols.values()}, cutoff=0.5)
-        names = {str(one) for one in symbols.values() if str(one).upper() in near or one.symbol.upper() in near}
+        pool = [one for one in symbols.values() if exchange in (None, one.exchange)] or list(symbols.values())
+        near = get_close_matches(symbol.upper(), {one.symbol.upper() for one in pool}, cutoff=0.5)
+        names = {str(one) for one in pool if one.symbol.upper() in near}
         hint = f"did you mean {' or '.join(sorted(names))}?" if names else "`fullon-ohlcv symbols list` names them"
         raise CommandError(f"{name} is not collected; {hint}")
 
