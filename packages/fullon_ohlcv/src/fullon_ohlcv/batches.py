@@ -151,6 +151,7 @@ class TradeBatch(Batch):
         ids = self._ids.setdefault(series_id, {})
         equal = self._equal.setdefault(series_id, {})
         suspect: list[Interval] = []
+        times_us = [*self.spans.get(series_id, ())]
         check = TradeCheck(now_us)
         for row in write.rows:
             fault = check.fault(row)
@@ -159,21 +160,26 @@ class TradeBatch(Batch):
                 at_us = check.placed(row)
                 suspect += write.covered if at_us is None else [_minute_of(at_us)]
                 continue
-            timestamp_us, price, volume, side, order_type, trade_id = row
+            timestamp_us, price, volume, side, order_type, trade_id = stored = row
             occurrence = 0
             if trade_id:
-                kept_us = ids.get(trade_id, ())
-                if any(abs(timestamp_us - at_us) <= SAME_TRADE_US for at_us in kept_us):
+                kept_us = ids.get(trade_id)
+                if kept_us is None:
+                    ids[trade_id] = (timestamp_us,)
+                elif any(abs(timestamp_us - at_us) <= SAME_TRADE_US for at_us in kept_us):
                     self.repeated += 1
                     continue
-                ids[trade_id] = (*kept_us, timestamp_us)
+                else:
+                    ids[trade_id] = (*kept_us, timestamp_us)
             else:
                 trade_id = content_identity(price, volume, side, order_type)
                 occurrence = equal[timestamp_us, trade_id] = equal.get((timestamp_us, trade_id), 0) + 1
-            rows.append(trade_bytes(series_id, (timestamp_us, price, volume, side, order_type, trade_id), occurrence))
-            minutes.add(timestamp_us - timestamp_us % MINUTE_US)
-            first_us, last_us = self.spans.get(series_id, (timestamp_us, timestamp_us))
-            self.spans[series_id] = (min(first_us, timestamp_us), max(last_us, timestamp_us))
+                stored = (timestamp_us, price, volume, side, order_type, trade_id)
+            rows.append(trade_bytes(series_id, stored, occurrence))
+            times_us.append(timestamp_us)
+        if times_us:
+            self.spans[series_id] = (min(times_us), max(times_us))
+            minutes.update({at_us - at_us % MINUTE_US for at_us in times_us})
         self._note(series, write, suspect)
 
     def _derive(self, trades: Series, candles: Series) -> None:

@@ -36,23 +36,19 @@ def candle_bytes(series_id: int, row: CandleRow) -> bytes:
 def trade_bytes(series_id: int, row: TradeRow, occurrence: int) -> bytes:
     """Encode one row of `trades`, in the order of `TRADE_COLUMNS`; the trade id must be given."""
     timestamp_us, price, volume, side, order_type, trade_id = row
-    at = timestamp_us - _POSTGRES_EPOCH_US
     identity = (trade_id or "").encode()
-    return b"".join(
-        (
-            _TRADE.pack(8, 4, series_id, 8, at, 8, price, 8, volume, 4, occurrence),
-            _word(side),
-            _word(order_type),
-            _LENGTH.pack(len(identity)),
-            identity,
-        )
+    return (
+        _TRADE.pack(8, 4, series_id, 8, timestamp_us - _POSTGRES_EPOCH_US, 8, price, 8, volume, 4, occurrence)
+        + _words(side, order_type)
+        + _LENGTH.pack(len(identity))
+        + identity
     )
 
 
 @lru_cache(maxsize=64)
-def _word(text: str) -> bytes:
-    encoded = text.encode()
-    return _LENGTH.pack(len(encoded)) + encoded
+def _words(*texts: str) -> bytes:
+    encoded = [text.encode() for text in texts]
+    return b"".join(_LENGTH.pack(len(word)) + word for word in encoded)
 
 
 def copy_document(rows: Sequence[bytes]) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ WORD_CHARACTERS_MAX = 32
 COUNT_MAX = 2**31 - 1
 FLOAT_MAX = float_info.max
 SIDES = ("buy", "sell")
+COMMON_WORDS = frozenset({"market", "limit", ""})
+"""Order types that need no closer look."""
 
 
 class CandleCheck:
@@ -111,7 +113,7 @@ class TradeCheck:
                 and 0 < price <= FLOAT_MAX
                 and 0 < volume <= FLOAT_MAX
                 and side in SIDES
-                and _word_fault(order_type) is None
+                and (order_type in COMMON_WORDS or _word_fault(order_type) is None)
                 and (trade_id is None or _id_fault(trade_id) is None)
             ):
                 return None
@@ -184,6 +186,8 @@ def _word_fault(order_type: Any) -> str | None:
 
 def _id_fault(trade_id: Any) -> str | None:
     if isinstance(trade_id, str) and "\0" not in trade_id:
+        if trade_id.isascii() and len(trade_id) <= ID_BYTES_MAX:
+            return None
         try:
             if len(trade_id.encode()) <= ID_BYTES_MAX:
                 return None
