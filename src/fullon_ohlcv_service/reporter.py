@@ -151,10 +151,13 @@ def _params(line: SymbolStatus) -> dict[str, object]:
         "type": kinds.get((line.kind, historic), "historic"),
         "exchange": line.wanted.exchange,
         "symbol": line.wanted.symbol,
+        "phase": line.phase.value,
+        "problem": line.problem,
         "covered": line.covered_ratio,
         "lag_s": line.lag_s,
         "eta_s": line.eta_s,
         "rows": line.rows,
+        "rows_s": round(line.rate_rows_s, 1),
     }
 
 

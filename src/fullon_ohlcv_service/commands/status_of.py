@@ -199,8 +199,5 @@ def _phase_of(record: ProcessRecord | None, state: MarketState | None) -> tuple[
         return state.state.value, state.reason
     if record is None:
         return STOPPED, ""
-    message = record["message"] or ""
-    said = message.partition(",")[0]
-    if said in set(Phase):
-        return said, ""
-    return Phase.REFUSED.value, message
+    # A collector that is run by hand keeps records without a phase.
+    return record["params"].get("phase") or Phase.WAITING.value, record["params"].get("problem") or ""
