@@ -17,10 +17,12 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from socket import gethostname
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import uvloop
+from psutil import pid_exists
 from rich.console import Console
 from rich.table import Table
 
@@ -163,7 +165,6 @@ async def _play(
         raise KeyboardInterrupt from None
     except BaseExceptionGroup as group:
         raise _cause_of(group) from group
-    return False
 
 
 @asynccontextmanager
@@ -204,16 +205,16 @@ async def open_stage(
 
     Redis is used too: the database that REDIS_DB names, or an empty one, emptied again afterwards.
     """
-    for name in ("OHLCV_USER_ID", "OHLCV_TEST_MODE"):
-        os.environ.pop(name, None)
-    async with _redis_database():
+    for name in ("USER_ID", "TEST_MODE", "ENABLE_STREAMING", "ENABLE_HISTORICAL"):
+        os.environ.pop(f"OHLCV_{name}", None)
+    async with redis_database():
         if options.real:
             console.print(f"Market: the real [bold]{', '.join(symbols)}[/]")
             yield Stage(console, seconds_of(options), Clock.from_env(), None)
             return
         now_s = time.time()
         os.environ["FULLON_CLOCK"] = f"{now_s:.6f}@{now_s:.6f}x{options.speed}"
-        venues = {name: [_spec(name, symbol) for symbol in names] for name, names in symbols.items()}
+        venues = {name: [spec_of(name, symbol) for symbol in names] for name, names in symbols.items()}
         async with SimulatedMarket(venues) as market:
             os.environ.update(market.environment())
             console.print(
@@ -224,7 +225,12 @@ async def open_stage(
 
 
 @asynccontextmanager
-async def _redis_database() -> AsyncIterator[None]:
+async def redis_database() -> AsyncIterator[None]:
+    """Let REDIS_DB name a database that nobody else uses; one that was chosen here is emptied afterwards.
+
+    Raises:
+        BadInput: there is none, or a daemon works with the one that the environment names.
+    """
     if os.environ.get("REDIS_DB") or os.environ.get("CACHE_DB"):
         async with ProcessCache() as cache:
             if running := await cache.get_active_processes("ohlcv", "ohlcv_daemon", since_minutes=1):
@@ -235,19 +241,32 @@ async def _redis_database() -> AsyncIterator[None]:
     for number in REDIS_DATABASES:
         os.environ["REDIS_DB"] = str(number)
         pool = await ConnectionPool.shared()
-        if not await pool.run("SET", CLAIM_KEY, os.getpid(), "NX", "EX", 3600):
-            continue
-        if await pool.run("DBSIZE") == 1:
+        if await _claimed(pool):
             try:
                 yield
             finally:
                 await pool.run("FLUSHDB")
             return
-        await pool.run("DEL", CLAIM_KEY)
     raise BadInput("no Redis database from 1 to 15 is empty; name one that may be used in REDIS_DB")
 
 
-def _spec(exchange: str, symbol: str) -> SymbolSpec:
+async def _claimed(pool: ConnectionPool) -> bool:
+    """Take a Redis database that is empty, or that an example of this machine left when it was killed."""
+    holder = await pool.run("GET", CLAIM_KEY)
+    if holder is not None:
+        host, _, pid = holder.decode().rpartition(" ")
+        if host != gethostname() or pid_exists(int(pid)):
+            return False
+        await pool.run("FLUSHDB")
+    if not await pool.run("SET", CLAIM_KEY, f"{gethostname()} {os.getpid()}", "NX"):
+        return False
+    if await pool.run("DBSIZE") == 1:
+        return True
+    await pool.run("DEL", CLAIM_KEY)
+    return False
+
+
+def spec_of(exchange: str, symbol: str) -> SymbolSpec:
     """Return a busy market; where the simulator has one of this name, with its price and its decimals."""
     known = {one.symbol: one for one in default_symbols(exchange, 10)}
     if symbol in known:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -129,7 +130,7 @@ def true_candle(market: str, time_of_day: str) -> tuple[str, ...]:
     if at > datetime.now(UTC) + timedelta(hours=2):
         at -= timedelta(days=1)
     start_us = round(at.timestamp()) * 1_000_000
-    [candle] = Tape(SEED, exchange, stage._spec(exchange, symbol)).candles(start_us, start_us + 60_000_000)
+    [candle] = Tape(SEED, exchange, stage.spec_of(exchange, symbol)).candles(start_us, start_us + 60_000_000)
     return tuple(map(stage.number, (candle.open, candle.high, candle.low, candle.close, candle.volume)))
 
 
@@ -355,6 +356,25 @@ async def test_a_database_that_is_not_the_tests_is_never_replaced(playground: Pl
         assert not await DatabaseManager().create_database(name), "it is still there"
     finally:
         await DatabaseManager().drop_database(name)
+
+
+async def test_an_empty_redis_database_is_chosen_or_one_that_a_killed_example_left(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await ended.wait()
+    monkeypatch.setenv("REDIS_DB", "15")
+    left = await ConnectionPool.shared()
+    await left.run("SET", stage.CLAIM_KEY, f"{socket.gethostname()} {ended.pid}")
+    await left.run("SET", "left", "behind")
+    os.environ["REDIS_DB"] = ""
+    async with stage.redis_database():
+        assert os.environ["REDIS_DB"] == "15"
+        assert await left.run("DBSIZE") == 1
+        os.environ["REDIS_DB"] = ""
+        async with stage.redis_database():
+            assert os.environ["REDIS_DB"] == "14"
+    assert await left.run("DBSIZE") == 0
 
 
 def test_the_examples_name_what_the_contract_names() -> None:
