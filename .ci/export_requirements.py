@@ -23,10 +23,19 @@ HEADING = """\
 def requirement(package: dict[str, Any]) -> str:
     """Return one locked package as pip reads it: name, version, where it is needed, and all its hashes."""
     line = f"{package['name']}=={package['version']}"
-    if markers := package.get("markers"):
-        line += f" ; {markers}"
+    if marker := marker_of(package):
+        line += f" ; {marker}"
     hashes = sorted({file["hash"] for file in package["files"]})
     return " \\\n".join([line, *(f"    --hash={value}" for value in hashes)])
+
+
+def marker_of(package: dict[str, Any]) -> str:
+    """Return where a package is needed: by any of its groups; empty where one of them needs it everywhere."""
+    markers = package.get("markers", "")
+    if isinstance(markers, str):
+        return markers
+    by_group = [markers.get(group, "") for group in package["groups"]]
+    return "" if "" in by_group else " or ".join(f"({marker})" for marker in by_group)
 
 
 def export(lock: dict[str, Any]) -> str:
