@@ -1,7 +1,6 @@
 """What every simulated venue has in common: one port, one schedule, one way out."""
 
 import asyncio
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -14,12 +13,12 @@ from aiohttp import WSMsgType, web
 from fullon_simulator.clock import MarketClock
 from fullon_simulator.columns import TradeColumns
 from fullon_simulator.errors import PortUnavailable
+from fullon_simulator.port import Port
 from fullon_simulator.schedule import Schedule, tick_s
 from fullon_simulator.sockets import Connection, Counters, Frame, Outlet, new_socket
 from fullon_simulator.tape import Tape
 
 _SHUTDOWN_S = 2.0
-_BACKLOG = 128
 _TOO_MANY_REQUESTS = 429
 
 CONTROL_PATH = "/_control"
@@ -67,10 +66,9 @@ class Venue(ABC):
         self.control: Handler | None = None
         """What answers on the paths under `CONTROL_PATH`, which no real venue has; no fault touches them."""
         self.origin = ""
-        self._port = 0
-        self._server: asyncio.Server | None = None
-        self._held: socket.socket | None = None
+        self._port: Port | None = None
         self._downs = 0
+        self._tasks = asyncio.TaskGroup()
         self._rest = rest
         self._socket_paths = socket_paths
         self._feeds: dict[str, Feed] = {}
@@ -163,77 +161,53 @@ class Venue(ABC):
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
         await self._runner.setup()
         try:
-            self._held = socket.create_server(("127.0.0.1", port))
+            self._port = Port(port)
         except OSError as error:
             await self._runner.cleanup()
             raise PortUnavailable(self.name, port, error.strerror or str(error)) from error
-        self._port = self._held.getsockname()[1]
-        self.origin = f"http://127.0.0.1:{self._port}"
-        await self._listen()
+        self.origin = f"http://127.0.0.1:{self._port.number}"
 
-    async def _listen(self) -> None:
-        """Take connections on the port that is held."""
-        if self._runner is None or self._runner.server is None or self._held is None:
-            return
-        held, self._held = self._held, None
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._runner.server, sock=held, backlog=_BACKLOG)
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Send what becomes visible, tick by tick, until `stopping` is set; then close sockets and port."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._open()
+            while not stopping.is_set():
+                self.tick(self.clock.now_us())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), tick_s(self.clock))
+            for connection in self.connections:
+                connection.close(1001, "going away")
+            if self._port is not None:
+                self._port.close()
+            if self._runner is not None:
+                await self._runner.cleanup()
 
     def go_down(self) -> None:
         """Refuse connections, and at the next tick cut those there are, until `come_back` was called as often."""
         self._downs += 1
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-            self._hold()
+        if self._port is not None and self._downs == 1:
+            self._port.shut()
 
     def come_back(self) -> None:
-        """Listen again at the next tick, unless somebody else still keeps the venue down."""
+        """Take connections again, unless somebody else still keeps the venue down."""
         self._downs -= 1
+        self._open()
 
-    async def _stand_by(self) -> None:
-        """While down, keep the port and cut who is still connected; listen again when it is over."""
-        if self._server is not None or self._runner is None or self._runner.server is None:
-            return
-        if self._held is None:
-            self._hold()
-        if not self._downs:
-            await self._listen()
-            return
-        for client in self._runner.server.connections:
-            if client.transport is not None:
-                client.transport.abort()
+    def _open(self) -> None:
+        if self._port is not None and self._runner is not None and self._runner.server is not None and not self._downs:
+            self._port.open(self._runner.server, self._tasks)
 
-    def _hold(self) -> None:
-        """Bind the port without listening: connections are refused, and nobody else gets it."""
-        held = socket.socket()
-        try:
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind(("127.0.0.1", self._port))
-        except OSError:
-            # A loop may close the old socket a little later; the next tick tries again.
-            held.close()
-            return
-        self._held = held
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Send what becomes visible, tick by tick, until `stopping` is set; then close sockets and port."""
-        while not stopping.is_set():
-            self.tick(self.clock.now_us())
-            await self._stand_by()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), tick_s(self.clock))
-        for connection in self.connections:
-            connection.close(1001, "going away")
-        if self._server is not None:
-            self._server.close()
-        if self._held is not None:
-            self._held.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+    def _cut(self) -> None:
+        """End every connection there is."""
+        if self._runner is not None and self._runner.server is not None:
+            for client in self._runner.server.connections:
+                if client.transport is not None:
+                    client.transport.abort()
 
     def tick(self, now_us: int) -> None:
         """Do everything that is due by `now_us`."""
+        if self._downs:
+            self._cut()
         self.schedule.run(now_us)
         self.flush(now_us)
 
