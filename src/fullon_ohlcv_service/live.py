@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import ClassVar, Protocol
 
 from fullon_exchange.interface import Exchange, LiveSession
@@ -73,6 +74,10 @@ class LiveCollector(ABC):
     @abstractmethod
     def _sink(self, exchange: Exchange) -> Sink:
         """Return where the venue's events go."""
+
+    def _understands(self, exchange: str, symbol: str) -> bool:
+        """Tell whether it is known what the times of a symbol's stream mean."""
+        return True
 
     # for the daemon -----------------------------------------------------------------------------------
 
@@ -180,7 +185,9 @@ class LiveCollector(ABC):
             async with exchange.live() as session, asyncio.TaskGroup() as group:
                 group.create_task(sink.run())
                 group.create_task(self._follow_wanted(exchange.name, session, changed))
-                guard = StaleStreamGuard(self._rt, exchange, session, self.channel, self._on_gap)
+                guard = StaleStreamGuard(
+                    self._rt, exchange, session, self.channel, self._on_gap, understood=partial(self._understands, name)
+                )
                 group.create_task(guard.run())
                 async for events in session.events():
                     sink.feed(events)
@@ -198,8 +205,9 @@ class LiveCollector(ABC):
             wanted = {one.symbol for one in self._wanted.get(name, ())}
             for symbol in sorted(wanted - listings.keys()):
                 self._rt.board.refuse(name, symbol, not_listed(name, symbol, listings))
+            wanted -= self._still_refused(name, wanted)
             surplus = subscribed - wanted
-            missing = (wanted & listings.keys()) - subscribed - self._still_refused(name, wanted)
+            missing = (wanted & listings.keys()) - subscribed
             subscribed -= surplus
             subscribed |= missing
             if surplus:
@@ -213,6 +221,13 @@ class LiveCollector(ABC):
         due_us = self._rt.clock.now_us() - round(REFUSED_AGAIN_S * 1e6)
         self._refused = {key: why for key, why in self._refused.items() if key[0] != name or key[1] in wanted}
         return {symbol for (exchange, symbol), why in self._refused.items() if exchange == name and why[0] > due_us}
+
+    def stop_stream(self, name: str, symbol: str, sentence: str) -> None:
+        """Stop streaming a symbol and say why; it is tried again as one that the venue has refused."""
+        sentence = f"{name} {self.channel}: {sentence}"
+        self._refused[name, symbol] = (self._rt.clock.now_us(), sentence)
+        self._rt.board.refuse(name, symbol, sentence)
+        self._changed[name].set()
 
     def _note_answers(self, name: str, events: list[Event]) -> None:
         """Say what the venue refuses, until it is asked again and accepts it."""

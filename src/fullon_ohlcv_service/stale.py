@@ -40,8 +40,12 @@ class StaleStreamGuard:
         session: LiveSession,
         channel: Channel,
         on_gap: Callable[[str], None],
+        *,
+        understood: Callable[[str], bool] = lambda symbol: True,
     ) -> None:
+        """Build one; `understood(symbol)` is False while nobody knows what the times of a stream mean."""
         self._runtime = runtime
+        self._understood = understood
         self._exchange = exchange
         self._session = session
         self._channel = channel
@@ -62,7 +66,7 @@ class StaleStreamGuard:
             await clock.sleep(CHECK_S)
             reconnected: set[str] = set()
             for one in self._freshness.overdue(clock.now_us())[:LOOKS_MAX]:
-                if one.connection in reconnected:
+                if one.connection in reconnected or (one.lagging and not self._understood(one.symbol)):
                     continue
                 try:
                     if one.lagging or await self._has_traded_since(one):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullon_exchange.records import Candle, Candles, Disconnected, Subscribed, Trade, Trades
+from fullon_exchange.records import Candle, Candles, Disconnected, Subscribed, Trade, Trades, Unsubscribed
 from fullon_ohlcv_service.freshness import (
     LAG_MAX_US,
     SILENCE_FIRST_US,
@@ -95,6 +95,33 @@ def test_the_ladder_goes_up_until_fresh_data_comes() -> None:
     assert freshness.escalate("BTC/USD", at(130)) == 2
     freshness.feed([trade(131)], at(131))
     assert freshness.escalate("BTC/USD", at(300)) == 1
+
+
+def test_a_resubscription_does_not_go_down_the_ladder() -> None:
+    freshness = watched("BTC/USD")
+    assert freshness.escalate("BTC/USD", at(61)) == 1
+    freshness.feed([Unsubscribed("a", "BTC/USD", "trades", at(62))], at(62))
+    assert overdue(freshness, 600) == []
+    freshness.feed([Subscribed("a", "BTC/USD", "trades", at(63))], at(63))
+    assert freshness.escalate("BTC/USD", at(130)) == 2
+
+
+def test_while_one_connection_replaces_another_both_are_heard() -> None:
+    freshness = watched("BTC/USD")
+    freshness.feed([trade(10)], at(10))
+    freshness.feed([Subscribed("b", "BTC/USD", "trades", at(20))], at(20))
+    assert [one.connection for one in freshness.overdue(at(1000))] == ["b"]
+    freshness.feed([trade(1000, connection="a")], at(1000))
+    assert overdue(freshness, 1001) == []
+    freshness.feed([Disconnected("b", at(1002), "not acknowledged")], at(1002))
+    freshness.feed([trade(1900)], at(1900))
+    assert overdue(freshness, 1901) == []
+
+
+def test_a_changeover_does_not_make_a_silent_symbol_fresh() -> None:
+    freshness = watched("BTC/USD")
+    freshness.feed([Subscribed("b", "BTC/USD", "trades", at(60)), Disconnected("a", at(60), "age")], at(60))
+    assert overdue(freshness, 61) == ["BTC/USD"]
 
 
 @given(st.one_of(st.none(), st.floats(0, 1e12)))

@@ -56,6 +56,15 @@ def test_only_the_kinds_asked_for_are_drawn() -> None:
         Scenario.draw(3, SYMBOLS, length_s=10, for_s=(5, 4))
 
 
+def test_what_is_fixed_is_not_left_to_chance() -> None:
+    fixed = {"omit": {"where": "stream", "share": 0.25}, "drop": {"code": 1001}}
+    steps = Scenario.draw(3, SYMBOLS, length_s=2_000, every_s=10, kinds=("omit", "drop", "stall"), fixed=fixed).steps
+    omitted = [step.fault.arguments() for step in steps if step.fault.kind == "omit"]
+    assert {each["share"] for each in omitted} == {0.25}
+    assert not any("where" in each for each in omitted), "the usual place"
+    assert {step.fault.arguments()["code"] for step in steps if step.fault.kind == "drop"} == {1001}
+
+
 def test_another_process_draws_the_same() -> None:
     answers = {
         subprocess.run([sys.executable, "-c", DRAW], capture_output=True, text=True, timeout=60, check=True).stdout

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import ClassVar
 
 from fullon_exchange.interface import Exchange
@@ -12,7 +13,9 @@ from fullon_ohlcv.errors import StorageUnavailable
 from fullon_ohlcv.records import CandleWrite
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch, CandleBuilder
+from fullon_ohlcv_service.ohlcv.convention_gate import ConventionGate
 from fullon_ohlcv_service.runtime import Runtime
+from fullon_orm.models import Symbol
 
 CLOSING_GRACE_S = 3.0
 """How long after a minute's end its closed candle may arrive before the minute is decided without it."""
@@ -27,7 +30,16 @@ RETRY_MAX_S = 15.0
 class CandleSink:
     """Stores the closed candles of one venue."""
 
-    def __init__(self, runtime: Runtime, exchange: Exchange, on_gap: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        exchange: Exchange,
+        on_gap: Callable[[str], None],
+        *,
+        checked: set[str],
+        stop: Callable[[str, str], None],
+    ) -> None:
+        """Build one; `checked` and `stop(symbol, sentence)` are those of its `ConventionGate`."""
         self._runtime = runtime
         self._exchange = exchange.name
         self._on_gap = on_gap
@@ -35,6 +47,8 @@ class CandleSink:
         self._builder = CandleBuilder(
             closed_flag=exchange.traits.candle_closed_flag, grace_us=round(CLOSING_GRACE_S * 1e6)
         )
+        self._gate = ConventionGate(runtime, exchange, checked=checked, release=self._release, stop=self._stop)
+        self._stop_stream = stop
         self._pending: dict[str, CandleBatch] = {}
         self._pending_rows = 0
         self._arrived = asyncio.Event()
@@ -44,16 +58,38 @@ class CandleSink:
     def feed(self, events: list[Event]) -> None:
         """Take events; keep what is final until it is stored."""
         self._builder.feed(events)
-        for symbol, batch in self._builder.take().items():
-            self._pending_rows += len(batch.rows)
-            self._pending.setdefault(symbol, CandleBatch()).extend(batch)
+        self._gate.hear(events)
+        batches = self._builder.take()
+        self._gate.hold(batches, self._builder.claims)
+        for symbol, batch in batches.items():
+            self._add(symbol, batch)
         if self._pending_rows > PENDING_CANDLES_MAX:
             self._give_up()
         if self._pending or self._builder.claims:
             self._arrived.set()
 
+    def _add(self, symbol: str, batch: CandleBatch) -> None:
+        self._pending_rows += len(batch.rows)
+        self._pending.setdefault(symbol, CandleBatch()).extend(batch)
+
+    def _release(self, symbol: str, batch: CandleBatch, claim_us: int | None) -> None:
+        self._add(symbol, batch)
+        if claim_us is not None:
+            self._builder.claims[symbol] = claim_us
+        self._arrived.set()
+
+    def _stop(self, symbol: str, sentence: str) -> None:
+        self._builder.claims[symbol] = None
+        self._arrived.set()
+        self._stop_stream(symbol, sentence)
+
     async def run(self) -> None:
         """Store until cancelled; while the database is away, wait and keep what fits."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._gate.run())
+            group.create_task(self._store_for_ever())
+
+    async def _store_for_ever(self) -> None:
         delay_s = GATHER_S
         while True:
             await self._arrived.wait()
@@ -146,5 +182,22 @@ class LiveOHLCVCollector(LiveCollector):
         """Serve venues whose own candles are stored."""
         return not exchange.traits.candles_from_trades
 
+    def __init__(
+        self,
+        symbols: Collection[Symbol] | None = None,
+        *,
+        runtime: Runtime | None = None,
+        on_gap: Callable[[str], None] = lambda exchange: None,
+    ) -> None:
+        """Build one; `on_gap(exchange)` is called when minutes have been left to history."""
+        super().__init__(symbols, runtime=runtime, on_gap=on_gap)
+        self._checked: dict[str, set[str]] = {}
+
+    def _understands(self, exchange: str, symbol: str) -> bool:
+        return symbol in self._checked.get(exchange, ())
+
     def _sink(self, exchange: Exchange) -> Sink:
-        return CandleSink(self._rt, exchange, self._on_gap)
+        checked = self._checked.setdefault(exchange.name, set())
+        return CandleSink(
+            self._rt, exchange, self._on_gap, checked=checked, stop=partial(self.stop_stream, exchange.name)
+        )

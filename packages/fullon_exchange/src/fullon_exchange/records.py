@@ -158,7 +158,10 @@ class Watermark(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Disconnected(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """`connection` is gone; its symbols are unknown from its last watermark until the next `Subscribed`."""
+    """`connection` is gone.
+
+    What no other connection carries, is unknown from its last watermark until the next `Subscribed`.
+    """
 
     connection: str
     timestamp_us: int

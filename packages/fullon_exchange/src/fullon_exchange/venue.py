@@ -30,7 +30,9 @@ class SocketLimits:
     pong_tells_time: bool = False
     """True where the answer to a ping carries the venue's time; elsewhere it is asked for over REST."""
     age_max_s: float | None = None
-    """When the venue cuts a socket, however healthy."""
+    """How old a socket may grow, in the venue's seconds: it is replaced before, for the venue cuts it soon after."""
+    change_timeout_s: float = 120.0
+    """How long a socket may take to replace another; then the old one stays, and it is tried again later."""
     ping_s: float = 1.0
     """How often proof of life is asked for, in the venue's seconds."""
     silence_max_s: float = 15.0

@@ -131,8 +131,10 @@ class HalfBody(_OnRequests):
         if not isinstance(response, web.Response) or not await self.strikes_request(request):
             return response
         body = _body(response)
-        begun = await _begun(request, response, len(body))
-        await begun.write(body[: int(self.sent * len(body))])
+        begun = _head(response, len(body))
+        with suppress(ConnectionError):  # the client may be quicker
+            await begun.prepare(request)
+            await begun.write(body[: int(self.sent * len(body))])
         if request.transport is not None:
             request.transport.close()
         return begun
@@ -150,32 +152,33 @@ class SlowBody(_OnRequests):
         if not isinstance(response, web.Response) or not await self.strikes_request(request):
             return response
         body = _body(response)
-        begun = await _begun(request, response, len(body))
+        begun = _head(response, len(body))
+        with suppress(ConnectionError):  # the client may give up
+            await begun.prepare(request)
+            await self._drip(request, begun, body)
+        return begun
+
+    async def _drip(self, request: web.Request, begun: web.StreamResponse, body: bytes) -> None:
         loop = asyncio.get_running_loop()
         since, sent = loop.time(), 0
-        try:
-            while sent < len(body) and self.waits(request):
-                await asyncio.sleep(max(_POLL_S, 1 / self.bytes_per_s))
-                due = int((loop.time() - since) * self.bytes_per_s)
-                await begun.write(body[sent:due])
-                sent = max(sent, due)
-            await begun.write(body[sent:])
-        except ConnectionError:
-            self.done["given up"] += 1
-        return begun
+        while sent < len(body) and self.waits(request):
+            await asyncio.sleep(max(_POLL_S, 1 / self.bytes_per_s))
+            due = int((loop.time() - since) * self.bytes_per_s)
+            await begun.write(body[sent:due])
+            sent = max(sent, due)
+        await begun.write(body[sent:])
 
 
 def _body(response: web.Response) -> bytes:
     return (response.text or "").encode()
 
 
-async def _begun(request: web.Request, response: web.Response, length: int) -> web.StreamResponse:
-    """Send the head of an answer that has a body of `length` bytes."""
+def _head(response: web.Response, length: int) -> web.StreamResponse:
+    """Return the head of an answer that has a body of `length` bytes."""
     kept = {name: value for name, value in response.headers.items() if name != "Content-Length"}
-    begun = web.StreamResponse(status=response.status, headers=kept)
-    begun.content_length = length
-    await begun.prepare(request)
-    return begun
+    head = web.StreamResponse(status=response.status, headers=kept)
+    head.content_length = length
+    return head
 
 
 @dataclass(kw_only=True)

@@ -75,11 +75,13 @@ class Scenario:
         every_s: float = 20.0,
         for_s: tuple[float, float] = (2.0, 60.0),
         kinds: Collection[str] = tuple(KINDS),
+        fixed: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Self:
         """Draw faults from a seed: about one in `every_s`, each lasting as long as `for_s` says, several at once.
 
-        Every kind comes once before any comes twice. `venues` says which symbols each venue has. The same
-        arguments give the same scenario in any process.
+        Every kind comes once before any comes twice. `venues` says which symbols each venue has. `fixed` holds
+        parameters that are not left to chance, by kind: `{"omit": {"where": "stream"}}` never lies over REST. The
+        same arguments give the same scenario in any process.
         """
         if not 0 < length_s <= FOR_S_MAX or not 0 < every_s <= FOR_S_MAX or length_s / every_s > _STEPS_MAX:
             raise ValueError(
@@ -95,7 +97,8 @@ class Scenario:
             venue = random.choice(sorted(venues))
             symbol = random.choice(sorted(venues[venue]))
             whole = random.random() < _ALL_VENUES_SHARE
-            drawn = _fault(random, next(deck), None if whole else symbol)
+            kind = next(deck)
+            drawn = _fault(random, kind, None if whole else symbol, (fixed or {}).get(kind, {}))
             lasts_s = round(min(random.uniform(*for_s), length_s - at_s), 3)
             if lasts_s > 0:
                 steps.append(Step(round(at_s, 3), drawn, None if whole else venue, lasts_s))
@@ -119,12 +122,12 @@ def _deck(random: Random, kinds: Collection[str]) -> Iterator[str]:
         yield from random.sample(sorted(kinds), len(kinds))
 
 
-def _fault(random: Random, kind: str, symbol: str | None) -> Fault:
+def _fault(random: Random, kind: str, symbol: str | None, fixed: Mapping[str, Any]) -> Fault:
     parameters = KINDS[kind].parameters()
     arguments = {name: parameter.draw(random) for name, parameter in parameters.items()}
     if "symbol" in parameters and random.random() < _ONE_SYMBOL_SHARE:
         arguments["symbol"] = symbol
-    return make_fault(kind, arguments)
+    return make_fault(kind, arguments | dict(fixed))
 
 
 def parse_step(record: Any) -> Step:

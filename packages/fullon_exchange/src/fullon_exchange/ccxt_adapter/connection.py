@@ -1,9 +1,9 @@
 """One socket on which ccxt speaks, from its handshake to its end.
 
 ccxt gives the address, the messages and the reading of frames. The socket, what was acknowledged, proof of life and
-the reason of the end are ours: `Connection.serve` is the loop of the native sessions with the same deadlines. Proof of
-life is a numbered WebSocket ping whose pong comes back behind everything sent before it; what the exchange itself
-wants to hear to keep a socket open is ccxt's `ping_loop`, which proves nothing here.
+the reason of the end are ours, with the deadlines of the native sessions. Proof of life is a numbered WebSocket ping
+whose pong comes back behind everything sent before it; what the exchange itself wants to hear to keep a socket open is
+ccxt's `ping_loop`, which proves nothing here.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class _Reader:
 
 
 class Connection:
-    """One WebSocket connection and what it carries, all of one channel or of candles; used once."""
+    """One WebSocket connection and what it carries, trades or candles and not both; used once."""
 
     def __init__(
         self,
@@ -335,7 +335,8 @@ class Connection:
             raise Disconnected(self._ended, exchange=exchange, code=self._close_code)
         if not self._wanted and self._subscriptions.idle:
             raise Disconnected("nothing left to carry", exchange=exchange)
-        if limits.age_max_s is not None and now - self._opened_at > limits.age_max_s:
+        age_s = (now - self._opened_at) * self._around.clock.speed
+        if limits.age_max_s is not None and age_s > limits.age_max_s:
             raise Disconnected("renewed before the venue cuts it", exchange=exchange)
         if self._around.buffer.full:
             return

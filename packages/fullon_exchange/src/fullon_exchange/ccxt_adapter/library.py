@@ -312,11 +312,6 @@ class Opened(BaseExchange):  # type: ignore[misc]
         return future
 
 
-def names() -> frozenset[str]:
-    """Return the names of all exchanges that ccxt knows."""
-    return frozenset(ccxt.exchanges)
-
-
 def create(name: str) -> Any:
     """Return ccxt's object for an exchange, opened up; it neither connects nor asks before `entered`."""
     module = ccxt.pro if name in ccxt.pro.exchanges else ccxt.async_support

@@ -54,7 +54,7 @@ def trade_of(row: Mapping[str, Any], symbol: str, timestamp_us: int | None = Non
     trade_id = row.get("id")
     return Trade(
         symbol,
-        _micros(row.get("timestamp")) if timestamp_us is None else timestamp_us,
+        _micros(row.get("timestamp")) if timestamp_us is None else _in_range(timestamp_us),
         _price(row.get("price")),
         volume,
         side,
@@ -95,9 +95,12 @@ def _order(trade: Trade) -> tuple[int, int, str]:
 
 
 def _micros(value: Any) -> int:
-    timestamp_us = int(_number(value)) * 1000
+    return _in_range(int(_number(value)) * 1000)
+
+
+def _in_range(timestamp_us: int) -> int:
     if not EARLIEST_US <= timestamp_us < LATEST_US:
-        raise Unreadable(f"time {value}")
+        raise Unreadable(f"time {timestamp_us}")
     return timestamp_us
 
 

@@ -6,8 +6,10 @@ without a task switch; when the buffer of events is full the socket is not read 
 """
 
 import asyncio
+import math
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -22,21 +24,36 @@ _TICK_MIN_S = 0.005
 _TICK_MAX_S = 1.0
 _CLOSE_TIMEOUT_S = 1.0
 _FRAME_MAX = 16 * 2**20
+_AGE_SHARE_MIN = 0.9
+"""Sockets are renewed between this share of their age and all of it, so that many do not change at once."""
 
 
 class Connection(WSListener):
     """One WebSocket connection and what it carries; used once."""
 
     def __init__(
-        self, name: str, wire: Wire, wanted: dict[Key, str], around: Surroundings, *, holds: Mapping[Key, float]
+        self,
+        name: str,
+        wire: Wire,
+        wanted: dict[Key, str],
+        around: Surroundings,
+        *,
+        holds: Mapping[Key, float],
+        on_news: Callable[[], None],
     ) -> None:
         """`wanted` (key → the venue's name) may change meanwhile; what the venue refuses is taken out of it.
 
-        Keys in `holds` are asked for after all others, and not before so many seconds have passed.
+        Keys in `holds` are asked for after all others, and not before so many seconds have passed. `on_news` is called
+        when something has been acknowledged, refused or proved, and when the venue says farewell.
         """
         super().__init__()
         self.name = name
         self.opened = False
+        self.replaced = False
+        self.renew_at = math.inf
+        """When it is to be replaced, in monotonic seconds."""
+        self.renew_reason = "it has reached its age"
+        self._on_news = on_news
         self._wire = wire
         self._wanted = wanted
         self._holds = holds
@@ -60,8 +77,8 @@ class Connection(WSListener):
             subscriptions=self._subscriptions,
             proof=self._proof,
             around=around,
-            changed=self.refresh,
-            end=self.end,
+            changed=self._take_news,
+            farewell=self._take_farewell,
         )
         self._transport: WSTransport | None = None
         self._wake = asyncio.Event()
@@ -100,6 +117,9 @@ class Connection(WSListener):
             raise ExchangeUnavailable(f"no WebSocket at {self._around.url}: it hung up", exchange=self._around.exchange)
         self.opened = True
         self._opened_at = self._intake.frame_at = time.monotonic()
+        if self._around.age_s is not None:
+            share = random.uniform(_AGE_SHARE_MIN, 1.0)  # noqa: S311
+            self.renew_at = self._opened_at + share * self._around.age_s / self._clock.speed
         if self._buffer.full:
             self.pause()
 
@@ -109,7 +129,7 @@ class Connection(WSListener):
         Returns only by raising.
 
         Raises:
-            Disconnected: the venue or the network ended it, or it has reached its age.
+            Disconnected: the venue, the network or `end` ended it, or nothing is left to carry.
             StaleStream: it is silent, lags, or does not acknowledge.
         """
         while True:
@@ -147,6 +167,20 @@ class Connection(WSListener):
         self._ended = self._ended or reason
         self._wake.set()
 
+    def give_way(self, reason: str) -> None:
+        """End: another connection carries what this one carried."""
+        self.replaced = self._ended is None
+        self.end(reason)
+
+    def succeeds(self, old: "Connection") -> bool:
+        """Tell whether `old` may go: this one carries all of it, and both have proved the moment when that was so."""
+        return (
+            self.opened
+            and self._ended is None
+            and all(self.carries(key) for key in self._wanted if old.carries(key))
+            and min(old.watermark_us, self.watermark_us) >= self._intake.subscribed_us
+        )
+
     def pause(self) -> None:
         """Stop reading."""
         if self._transport is not None and not self._transport.is_disconnected:
@@ -161,6 +195,16 @@ class Connection(WSListener):
         self._subscriptions.forgive(now)
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.resume_reading()
+
+    @property
+    def ended(self) -> str | None:
+        """Why it has ended or is about to; None while it serves."""
+        return self._ended
+
+    @property
+    def watermark_us(self) -> int:
+        """Up to when it has proved what it carries; 0 before the first proof."""
+        return self._proof.watermark_us
 
     @property
     def data_seen(self) -> bool:
@@ -190,6 +234,15 @@ class Connection(WSListener):
         """The subscriptions given up whose end the venue has not acknowledged."""
         return self._subscriptions.leaving
 
+    def _take_news(self) -> None:
+        self._wake.set()
+        self._on_news()
+
+    def _take_farewell(self, reason: str) -> None:
+        self.renew_at = min(self.renew_at, time.monotonic())
+        self.renew_reason = reason
+        self._on_news()
+
     # --- what is due ------------------------------------------------------------------------------------------
 
     def _require_life(self) -> None:
@@ -198,8 +251,6 @@ class Connection(WSListener):
             raise Disconnected(self._ended, exchange=exchange, code=self._close_code)
         if not self._wanted and self._subscriptions.idle:
             raise Disconnected("nothing left to carry", exchange=exchange)
-        if limits.age_max_s is not None and now - self._opened_at > limits.age_max_s:
-            raise Disconnected("renewed before the venue cuts it", exchange=exchange)
         if self._buffer.full:
             return
         if late := self._subscriptions.overdue(now):

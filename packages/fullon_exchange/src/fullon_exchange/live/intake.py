@@ -53,6 +53,8 @@ class Surroundings:
     server_time: ServerTime
     buffer: EventBuffer
     faults: Faults
+    age_s: float | None = None
+    """How old a connection may grow before it is replaced, in the venue's seconds; None where it may live for ever."""
 
 
 class Intake:
@@ -69,13 +71,15 @@ class Intake:
         proof: Proof,
         around: Surroundings,
         changed: Callable[[], None],
-        end: Callable[[str], None],
+        farewell: Callable[[str], None],
     ) -> None:
         self.read_us = 0
         """When the read being processed began, on our clock; 0 between reads."""
         self.frame_at = 0.0
         """When anything last arrived, in real seconds."""
         self.data_seen = False
+        self.subscribed_us = 0
+        """From when on everything that has been acknowledged is carried, on the venue's clock."""
         self.lagging_since: float | None = None
         self._name = name
         self._parse = wire.parse
@@ -87,7 +91,7 @@ class Intake:
         self._around = around
         self._buffer = around.buffer
         self._changed = changed
-        self._end = end
+        self._farewell = farewell
         self._latest_us = 0
         self._kind: type[Trades] | type[Candles] | type[Tickers] = Trades
         self._records: list[Any] = []
@@ -141,7 +145,7 @@ class Intake:
         elif isinstance(message, Refused):
             self._take_refusal(message)
         elif isinstance(message, Farewell):
-            self._end(message.reason)
+            self._farewell(message.reason)
 
     def leave(self, key: Key) -> None:
         """Count `key` as no longer carried."""
@@ -187,6 +191,7 @@ class Intake:
             watermark_us = self._proof.advance(venue_us)
             if watermark_us is not None:
                 self._buffer.put(Watermark(self._name, watermark_us))
+                self._changed()
 
     def _take_acknowledgement(self, message: Acknowledged) -> None:
         for key in message.keys:
@@ -197,6 +202,7 @@ class Intake:
                 continue
             channel, symbol = key
             since_us = message.timestamp_us or self._around.server_time.latest_us(self.read_us)
+            self.subscribed_us = max(self.subscribed_us, since_us)
             self._buffer.put(Subscribed(self._name, symbol, channel, since_us))
         self._changed()
 

@@ -4,37 +4,40 @@
                        └─ Connection: one socket after the other, each with its own name
     EventBuffer ←── every connection; one reader takes from it
 
-A slot owns its subscriptions, a connection carries them for as long as it lasts. So a slot can open a second
-connection before it closes the first.
+A slot owns its subscriptions, a connection carries them for as long as it lasts. So a slot opens a second connection
+before it closes one that the venue will cut (`slot.py`).
 """
 
 import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Self
 from urllib.parse import urlsplit
 
 from fullon_exchange.backoff import Backoff
-from fullon_exchange.budget import RateBudget, shared_budget
+from fullon_exchange.budget import shared_budget
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import ExchangeError, TransientExchangeError, UnknownSymbol, VenueClosed
-from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.errors import ExchangeError, UnknownSymbol, VenueClosed
+from fullon_exchange.interface import Listing, VenueTraits
 from fullon_exchange.live.buffer import EventBuffer
 from fullon_exchange.live.connection import Connection
 from fullon_exchange.live.counters import Faults
 from fullon_exchange.live.intake import Surroundings
+from fullon_exchange.live.slot import Slot, Sockets
 from fullon_exchange.live.time import ServerTime
-from fullon_exchange.records import Channel, Disconnected, Event, Rejected, Unsubscribed
+from fullon_exchange.records import Channel, Event, Rejected, Unsubscribed
 from fullon_exchange.venue import Venue
 from fullon_exchange.wire import Key
 from fullon_log import get_component_logger
 
 _RECORDS_MAX = 100_000
 _TIME_EVERY_S = 600.0
-_HOLD_FIRST_S = 30.0
-_HOLD_MAX_S = 3600.0
+_SOCKETS_MAX = 1000
+"""Sockets of a session where the venue names no limit."""
+_CHANGES_MAX = 2
+"""Connections of a session that are replaced at once: meanwhile everything they carry comes twice."""
 
 
 class NativeSession:
@@ -52,9 +55,11 @@ class NativeSession:
         server_time: ServerTime,
         fetch_time: Callable[[], Awaitable[int]],
         fetch_listing: Callable[[str], Awaitable[Listing]],
+        age_s: float | None = None,
         backoff: Callable[[], Backoff] = Backoff,
         records_max: int = _RECORDS_MAX,
     ) -> None:
+        """Build one; `age_s` is how old a connection may grow, in the venue's seconds, where it may not grow older."""
         self._venue = venue
         self._clock = clock
         self._fetch_time = fetch_time
@@ -62,12 +67,18 @@ class NativeSession:
         self._backoff = backoff
         self._faults = Faults(venue.name)
         self._buffer = EventBuffer(records_max, pause=self._pause, resume=self._resume)
-        self._around = Surroundings(venue.name, url, clock, venue.sockets, server_time, self._buffer, self._faults)
-        self._names = (f"{venue.name}-{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
-        self._connects = shared_budget(
-            f"{venue.name} sockets", urlsplit(url).netloc, venue.sockets.connects, speed=clock.speed
+        limits = venue.sockets
+        age_s = min((age for age in (age_s, limits.age_max_s) if age is not None), default=None)
+        self._sockets = Sockets(
+            venue,
+            Surroundings(venue.name, url, clock, limits, server_time, self._buffer, self._faults, age_s),
+            (f"{venue.name}-{secrets.token_hex(4)}-{number}" for number in itertools.count(1)),
+            backoff,
+            shared_budget(f"{venue.name} sockets", urlsplit(url).netloc, limits.connects, speed=clock.speed),
+            places=asyncio.Semaphore(limits.sockets_max or _SOCKETS_MAX),
+            changes=asyncio.Semaphore(_CHANGES_MAX),
         )
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._unassigned: dict[Key, None] = {}
         self._wants_changed = asyncio.Event()
         self._time_tried = asyncio.Event()
@@ -77,7 +88,7 @@ class NativeSession:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What has been counted: faults by kind (see `Faults`), `connections`, `disconnects`."""
+        """What has been counted: faults by kind (see `Faults`), `connections`, `disconnects`, `replaced`."""
         return self._faults.counts
 
     @property
@@ -123,9 +134,9 @@ class NativeSession:
 
     def reconnect(self, connection: str, reason: str) -> bool:
         """Give up a connection that the caller no longer trusts; False where it is gone already."""
-        for slot in self._slots:
-            if slot.connection is not None and slot.connection.name == connection:
-                slot.connection.end(reason)
+        for one in self._connections():
+            if one.name == connection:
+                one.end(reason)
                 return True
         return False
 
@@ -139,18 +150,19 @@ class NativeSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _slot_of(self, key: Key) -> "_Slot | None":
+    def _slot_of(self, key: Key) -> Slot | None:
         return next((slot for slot in self._slots if key in slot.wanted), None)
 
+    def _connections(self) -> list[Connection]:
+        return [connection for slot in self._slots for connection in slot.connections]
+
     def _pause(self) -> None:
-        for slot in self._slots:
-            if slot.connection is not None:
-                slot.connection.pause()
+        for connection in self._connections():
+            connection.pause()
 
     def _resume(self) -> None:
-        for slot in self._slots:
-            if slot.connection is not None:
-                slot.connection.resume()
+        for connection in self._connections():
+            connection.resume()
 
     async def _assign_for_ever(self) -> None:
         """Look up what is newly wanted and give it to a slot with room."""
@@ -184,12 +196,12 @@ class NativeSession:
             self._buffer.put(Rejected(symbol, channel, f"{self._venue.name} carries no more than {streams} streams"))
             return
         if slot is None:
-            slot = _Slot(self._venue, self._around, self._names, self._backoff(), self._connects)
+            slot = Slot(self._sockets)
             self._slots.append(slot)
             self._start(self._run_slot(slot))
         slot.add(key, name)
 
-    async def _run_slot(self, slot: "_Slot") -> None:
+    async def _run_slot(self, slot: Slot) -> None:
         await self._time_tried.wait()
         try:
             await slot.run()
@@ -206,7 +218,7 @@ class NativeSession:
             try:
                 venue_us = await self._fetch_time()
                 received_us = self._clock.now_us()
-                self._around.server_time.observe(venue_us, sent_us=sent_us, received_us=received_us)
+                self._sockets.around.server_time.observe(venue_us, sent_us=sent_us, received_us=received_us)
             except ExchangeError as error:
                 self._log.warning("the exchange's clock cannot be read", error=str(error))
             self._time_tried.set()
@@ -217,104 +229,3 @@ def _is_streamed(channel: Channel, traits: VenueTraits) -> bool:
     if channel == "ticker":
         return traits.ticker
     return channel == "trades" or channel.removeprefix("candles") in traits.timeframes
-
-
-def _hold_s(ended: int) -> float:
-    """Return how long after opening a connection to wait before asking for what has ended so many of them."""
-    return min(_HOLD_MAX_S, _HOLD_FIRST_S * 2.0 ** min(ended - 2, 10)) if ended > 1 else 0.0
-
-
-class _Slot:
-    """Up to `streams_max` subscriptions and the connection that carries them now."""
-
-    def __init__(
-        self, venue: Venue, around: Surroundings, names: Iterator[str], backoff: Backoff, connects: RateBudget
-    ) -> None:
-        self.wanted: dict[Key, str] = {}
-        self.connection: Connection | None = None
-        self._venue = venue
-        self._around = around
-        self._names = names
-        self._backoff = backoff
-        self._connects = connects
-        self._suspects: dict[Key, int] = {}
-        """How many connections that carried others have ended without an acknowledgement of these."""
-        self._log = get_component_logger(f"fullon.exchange.{venue.name}.live")
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more subscription fits."""
-        leaving = len(self.connection.leaving) if self.connection is not None else 0
-        return len(self.wanted) + leaving < self._venue.sockets.streams_max
-
-    def add(self, key: Key, name: str) -> None:
-        """Want `key`, which the venue calls `name`."""
-        self.wanted[key] = name
-        if self.connection is not None:
-            self.connection.refresh()
-
-    def drop(self, key: Key) -> None:
-        """Stop wanting `key`."""
-        del self.wanted[key]
-        if self.connection is not None and self.connection.knows(key):
-            self.connection.refresh()
-        else:
-            self._say_unsubscribed(key)
-
-    async def run(self) -> None:
-        """Keep a connection up while anything is wanted."""
-        while self.wanted:
-            await self._connects.acquire(urgency=Urgency.LIVE)
-            holds = {key: _hold_s(ended) for key, ended in self._suspects.items()}
-            connection = Connection(next(self._names), self._venue.wire(), self.wanted, self._around, holds=holds)
-            reason, closing = "the session was closed", True
-            try:
-                await connection.open()
-                self._around.faults.counts["connections"] += 1
-                self.connection = connection
-                await connection.serve()
-            except TransientExchangeError as error:
-                reason, closing = str(error), False
-            finally:
-                await self._finish(connection, reason, closing=closing)
-            self._suspect(connection)
-            if connection.data_seen:
-                self._backoff.reset()
-            if self.wanted:
-                await asyncio.sleep(self._backoff.next_s())
-
-    def _suspect(self, connection: Connection) -> None:
-        """Note what the venue may have hung up on, or does not answer: asked for, not acknowledged, others were.
-
-        Each time it is asked for later, so that one bad market costs the others ever less.
-        """
-        self._suspects = {
-            key: ended for key, ended in self._suspects.items() if key in self.wanted and not connection.carries(key)
-        }
-        for channel, symbol in connection.unanswered:
-            ended = self._suspects.get((channel, symbol), 0) + connection.carries_any
-            self._suspects[channel, symbol] = ended
-            if hold_s := _hold_s(ended):
-                self._log.warning(
-                    "not acknowledged before the connection ended, again; asked for later",
-                    symbol=symbol,
-                    channel=channel,
-                    times=ended,
-                    hold_s=hold_s,
-                )
-
-    async def _finish(self, connection: Connection, reason: str, *, closing: bool) -> None:
-        self.connection = None
-        if connection.opened:
-            self._around.faults.counts["disconnects"] += 1
-            for key in connection.leaving:
-                self._say_unsubscribed(key, connection.name)
-            now_us = self._around.clock.now_us()
-            self._around.buffer.put(Disconnected(connection.name, now_us, reason))
-        say = self._log.warning if self.wanted and not closing else self._log.info
-        say("connection ended", connection=connection.name, opened=connection.opened, reason=reason)
-        await connection.close()
-
-    def _say_unsubscribed(self, key: Key, connection: str = "") -> None:
-        channel, symbol = key
-        self._around.buffer.put(Unsubscribed(connection, symbol, channel, self._around.clock.now_us()))
