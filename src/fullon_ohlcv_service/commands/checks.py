@@ -90,8 +90,7 @@ def check_settings(env_file: Path) -> Iterator[Check]:
     if env_file.exists() and stat.S_IMODE(env_file.stat().st_mode) & 0o077:
         mode = f"{stat.S_IMODE(env_file.stat().st_mode):o}"
         yield warn("settings", f"others can read {env_file} (mode {mode})", f"chmod 600 {env_file}")
-    zone = time.strftime("%Z")
-    yield well("time zone", f"{zone} here; everything stored and shown is UTC")
+    yield well("time zone", f"{time.strftime('%Z')} here; everything stored and shown is UTC")
 
 
 def check_clock() -> Iterator[Check]:
@@ -292,8 +291,7 @@ async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterato
     else:
         yield well(f"{name} clock", found)
     if used is not None:
-        room = f"{used.per_s:g} a second, {used.burst:g} at once"
-        yield well(f"{name} rate budget", room)
+        yield well(f"{name} rate budget", f"{used.per_s:g} a second, {used.burst:g} at once")
     unlisted = sorted(one.symbol for one in symbols if one.symbol not in listings)
     if unlisted:
         near = get_close_matches(unlisted[0], listings)
