@@ -191,7 +191,7 @@ class TestDaemon:
         script = shutil.which("fullon-ohlcv-service", path=str(Path(sys.executable).parent))
         assert script
         [entry] = entry_points(group="console_scripts", name="fullon-ohlcv-service")
-        assert entry.load() is not None
+        assert entry.load() is daemon_module.main
         for command in ([sys.executable, "-m", daemon_module.__name__], [script, "--help"]):
             process = await asyncio.create_subprocess_exec(
                 *command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
