@@ -49,10 +49,11 @@ def candle(
     close: float = 1.0,
     ids: tuple[int, int] | None = None,
     symbol: str = SYMBOL,
+    connection: str = "a",
 ) -> Candles:
     first_id, last_id = ids or (None, None)
     one = Candle(symbol, "1m", minute(number), 1.0, 2.0, 0.5, close, 4.0, trades, closed, first_id, last_id)
-    return Candles("a", [one], 0)
+    return Candles(connection, [one], 0)
 
 
 def subscribed(number: float, connection: str = "a", symbol: str = SYMBOL) -> Subscribed:
@@ -564,6 +565,40 @@ class TestCandleBuilder:
             closed_flag=False,
         )
         assert [row[4] for row in batch.rows] == [3.0, 4.0]
+
+    def test_a_slower_connection_does_not_undo_what_a_faster_one_has_told(self) -> None:
+        builder = CandleBuilder(closed_flag=False, grace_us=0)
+        builder.feed([subscribed(0), subscribed(0.1, "b")])
+        builder.feed([candle(0, closed=False, trades=5, connection="b"), candle(0, closed=False, trades=4)])
+        builder.feed([Watermark("a", minute(0.2)), Watermark("b", minute(1))])
+        assert [row[6] for row in builder.take()[SYMBOL].rows] == [5]
+        builder.feed([candle(0, closed=False, trades=4), candle(1, closed=False), candle(2, closed=False)])
+        assert [row[0] for row in builder.take()[SYMBOL].rows] == [minute(1)]
+
+    def test_a_minute_that_both_connections_close_is_stored_once(self) -> None:
+        batch = build(
+            subscribed(0),
+            subscribed(0.1, "b"),
+            candle(0, closed=True),
+            candle(0, closed=True, connection="b"),
+            candle(0, closed=False, connection="b"),
+            Watermark("a", minute(1.5)),
+        )
+        assert [row[0] for row in batch.rows] == [minute(0)]
+        assert minutes_of(batch.covered) == {minute(0)}
+
+    def test_ids_missing_between_two_connections_that_did_not_meet_make_no_minute_suspect(self) -> None:
+        batch = build(
+            subscribed(0),
+            candle(0, closed=True, ids=(1, 3)),
+            Watermark("a", minute(1.5)),
+            subscribed(1.8, "b"),
+            Disconnected("a", minute(1.9), "cut"),
+            Watermark("b", minute(4.1)),
+            candle(4, closed=True, ids=(9, 9), connection="b"),
+        )
+        assert batch.suspect == []
+        assert minutes_of(batch.covered) == {minute(0), minute(2), minute(3), minute(4)}
 
     @given(st.lists(st.sampled_from(["update", "close", "mark", "cut"]), max_size=40), st.booleans())
     def test_only_closed_candles_or_proven_silence_are_covered(self, steps: list[str], flag: bool) -> None:

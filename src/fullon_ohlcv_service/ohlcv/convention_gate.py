@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from fullon_exchange.clock import MINUTE_US
+from fullon_exchange.clock import MINUTE_US, Clock
 from fullon_exchange.errors import ExchangeError, NotSupported, TransientExchangeError
 from fullon_exchange.history import Settle
 from fullon_exchange.interface import Exchange, Urgency
@@ -18,7 +18,6 @@ from fullon_log import get_component_logger
 from fullon_ohlcv.records import CandleRow
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch
 from fullon_ohlcv_service.ohlcv.convention import DECISIVE, SHIFT_MAX, Comparison, Verdict, compare, decide, describe
-from fullon_ohlcv_service.runtime import Runtime
 
 HELD_MINUTES_MAX = 30
 """How much of a series is held while REST does not answer; beyond it all is left to history."""
@@ -54,7 +53,7 @@ class ConventionGate:
 
     def __init__(
         self,
-        runtime: Runtime,
+        clock: Clock,
         exchange: Exchange,
         *,
         checked: set[str],
@@ -67,7 +66,7 @@ class ConventionGate:
         held (None: no other promise than before), and `stop(symbol, sentence)` ends a stream that speaks another
         convention.
         """
-        self._runtime = runtime
+        self._clock = clock
         self._exchange = exchange
         self._checked = checked
         self._release = release
@@ -112,7 +111,7 @@ class ConventionGate:
         """Compare until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                now_us = self._runtime.clock.now_us()
+                now_us = self._clock.now_us()
                 busy = sum(held.checking for held in self._held.values())
                 for symbol, held in list(self._held.items()):
                     minute_us = held.next_minute_us()
@@ -122,12 +121,11 @@ class ConventionGate:
                         busy += 1
                         held.checking = True
                         group.create_task(self._check(symbol, held, minute_us))
-                await self._runtime.clock.sleep(LOOK_EVERY_S)
+                await self._clock.sleep(LOOK_EVERY_S)
 
     def _due_us(self, minute_us: int) -> int:
         """Return when REST surely has all of a minute."""
-        clock = self._runtime.clock
-        return minute_us + MINUTE_US + clock.now_us() - Settle().until_us(clock)
+        return minute_us + MINUTE_US + self._clock.now_us() - Settle().until_us(self._clock)
 
     async def _check(self, symbol: str, held: _Held, minute_us: int) -> None:
         try:
@@ -135,7 +133,7 @@ class ConventionGate:
         except NotSupported:
             rest, known_us = None, 0
         except ExchangeError as error:
-            held.not_before_us = self._runtime.clock.now_us() + round(RETRY_S * 1e6)
+            held.not_before_us = self._clock.now_us() + round(RETRY_S * 1e6)
             self._log.info(
                 "live candles wait to be compared with REST",
                 exchange=self._exchange.name,
