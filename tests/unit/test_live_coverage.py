@@ -397,62 +397,6 @@ CHANGES = st.lists(
 
 
 class TestChangeover:
-    @given(CHANGES, st.one_of(st.just(frozenset()), st.frozensets(st.integers(0, 40), max_size=2)))
-    def test_of_trades_loses_no_minute_and_claims_none_wrongly(
-        self, steps: list[tuple[str, int]], losses: frozenset[int]
-    ) -> None:
-        tracker = TradeTracker(ids_sequential=True)
-        lost = set(losses)
-        change = Change(tracker.feed, minute(0.3), lost=lost)
-        made: dict[int, set[int]] = {}
-        stored: set[int] = set()
-        covered: set[int] = set()
-        suspect: set[int] = set()
-
-        def make() -> None:
-            change.wait(2_000_000)
-            number = len(change.published)
-            one = Trade(SYMBOL, change.now_us, 1.0, 1.0, "buy", str(number))
-            change.published.append((change.now_us, one))
-            made.setdefault(change.now_us - change.now_us % MINUTE_US, set()).add(number)
-
-        def flush() -> None:
-            for batch in tracker.take().values():
-                stored.update(int(row[5]) for row in batch.rows)
-                suspect.update(minutes_of(batch.suspect))
-                covered.difference_update(minutes_of(batch.suspect))
-                covered.update(minutes_of(batch.covered))
-            if not lost:
-                assert all(made.get(at, set()) <= stored for at in covered)
-
-        def make_and_deliver() -> None:
-            lost.discard(len(change.published))
-            make()
-
-        change.open()
-        make_and_deliver()
-        for kind, size in steps:
-            if kind == "make":
-                for _ in range(1 + size % 3):
-                    make()
-            elif kind == "flush":
-                flush()
-            elif kind == "cut":
-                make_and_deliver()
-                change.step(kind, size)
-                make_and_deliver()
-            else:
-                change.step(kind, size)
-        make_and_deliver()
-        proved = change.finish()
-        flush()
-        assert all(made.get(at, set()) <= stored for at in covered)
-        if not lost:
-            assert tracker.skipped_ids == 0
-            assert suspect == set()
-            assert covered >= proved
-            assert tracker.claims[SYMBOL] == change.now_us - change.now_us % MINUTE_US
-
     @given(CHANGES, st.booleans(), st.sampled_from([0, 2_000_000]))
     def test_of_candles_loses_no_minute_and_claims_none_wrongly(
         self, steps: list[tuple[str, int]], flag: bool, grace_us: int
