@@ -50,6 +50,7 @@ DEFAULTS = {
     "FULLON_DATA_DIR": "~/.local/share/fullon",
     "FULLON_KRAKEN_ORIGIN": "http://127.0.0.1:9101",
     "FULLON_BINANCE_ORIGIN": "http://127.0.0.1:9102",
+    "FULLON_BINANCE_CONNECTION_AGE_S": "84600",
 }
 
 

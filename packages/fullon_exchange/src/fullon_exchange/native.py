@@ -14,6 +14,7 @@ from fullon_exchange.errors import NotSupported, UnknownSymbol, VenueClosed
 from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.http import HttpClient
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.live.age import configured_age_s
 from fullon_exchange.live.session import NativeSession
 from fullon_exchange.live.time import ServerTime
 from fullon_exchange.origin import is_moved, resolve
@@ -28,9 +29,9 @@ _LISTINGS_AGE_MISS_S = 60.0
 class NativeExchange:
     """One venue, as `fullon_exchange.interface.Exchange`.
 
-    An async context manager; the environment (`FULLON_<EXCHANGE>_ORIGIN`) is read on entering it, and by the
-    constructor for `traits`: a venue that is closed for good is open where somebody else speaks for it. Whatever is
-    asked of a closed one raises `VenueClosed`.
+    An async context manager; the environment (`FULLON_<EXCHANGE>_ORIGIN`, `…_CONNECTION_AGE_S`) is read on entering
+    it, and by the constructor for `traits`: a venue that is closed for good is open where somebody else speaks for it.
+    Whatever is asked of a closed one raises `VenueClosed`.
     """
 
     def __init__(self, venue: Venue, *, clock: Clock | None = None, settle: Settle | None = None) -> None:
@@ -47,8 +48,10 @@ class NativeExchange:
         self._listings_at = float("-inf")
         self._listings_lock = asyncio.Lock()
         self._server_time = ServerTime()
+        self._age_s: float | None = None
 
     async def __aenter__(self) -> Self:
+        self._age_s = configured_age_s(self.name)
         base_url = resolve(self.name, self._venue.rest_url)
         budget = shared_budget(self.name, urlsplit(base_url).netloc, self._venue.budget, speed=self.clock.speed)
         self._http = await self._resources.enter_async_context(
@@ -160,4 +163,5 @@ class NativeExchange:
             server_time=self._server_time,
             fetch_time=self.fetch_time,
             fetch_listing=self.fetch_listing,
+            age_s=self._age_s,
         )

@@ -10,9 +10,14 @@ from urllib.parse import urlsplit, urlunsplit
 _WEBSOCKET = {"http": "ws", "https": "wss"}
 
 
+def variable_of(exchange: str, setting: str) -> str:
+    """Return the name of the variable that holds a setting of `exchange`: `FULLON_KRAKEN_<setting>`."""
+    return f"FULLON_{re.sub(r'[^A-Z0-9]', '_', exchange.upper())}_{setting}"
+
+
 def origin_variable(exchange: str) -> str:
     """Return the name of the variable that moves `exchange`: `FULLON_KRAKEN_ORIGIN`."""
-    return f"FULLON_{re.sub(r'[^A-Z0-9]', '_', exchange.upper())}_ORIGIN"
+    return variable_of(exchange, "ORIGIN")
 
 
 def is_moved(exchange: str) -> bool:

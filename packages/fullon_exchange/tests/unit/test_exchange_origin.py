@@ -1,7 +1,8 @@
-"""`FULLON_<EXCHANGE>_ORIGIN` moves every address of an exchange, or is refused."""
+"""Settings of one exchange: `FULLON_<EXCHANGE>_ORIGIN` moves every address of it, or is refused; so is an age."""
 
 import pytest
 
+from fullon_exchange.live.age import configured_age_s
 from fullon_exchange.origin import origin_variable, resolve
 
 
@@ -63,3 +64,16 @@ def test_what_does_not_parse_is_refused_with_name_value_and_what_is_allowed(
     with pytest.raises(ValueError, match=r"FULLON_KRAKEN_ORIGIN is .*allowed is http://host") as refused:
         resolve("kraken", "https://api.kraken.com")
     assert repr(value) in str(refused.value)
+
+
+def test_the_age_of_connections_is_left_to_the_venue_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert configured_age_s("binance") is None
+    monkeypatch.setenv("FULLON_BINANCE_CONNECTION_AGE_S", " 1800 ")
+    assert configured_age_s("binance") == 1800.0
+
+
+@pytest.mark.parametrize("value", ["a day", "0", "0.5", "-5", "nan", "inf", "1e999"])
+def test_an_age_that_is_none_is_refused_with_what_is_allowed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FULLON_BINANCE_CONNECTION_AGE_S", value)
+    with pytest.raises(ValueError, match=r"FULLON_BINANCE_CONNECTION_AGE_S is .*allowed is a number of seconds, 1 or"):
+        configured_age_s("binance")
