@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from fullon_exchange.records import Channel, Page
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
 from fullon_ohlcv.records import Interval, Series, WriteResult
+from fullon_ohlcv.timeframe import Timeframe
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.gap_order import in_order, is_repair, most_urgent_first
@@ -36,6 +37,7 @@ UNUSABLE = "unusable row"
 """How the reason begins where a row was read and refused, twice."""
 SETTLE_S = 1.0
 """How long after a minute's end a venue's REST side is given to know all of it."""
+MINUTE = Timeframe(1, "minute")
 FILL_MAX_S = 30.0
 """After this long a fill gives way, so that the order of all gaps is decided anew."""
 
@@ -156,12 +158,18 @@ class HistoricCollector(ABC):
             exchange = await self._rt.exchanges.get(name)
             if self.serves(exchange):
                 gaps = await self._find_gaps(exchange)
-                slots = asyncio.Semaphore(CONCURRENT_SERIES_MAX)
-                async with asyncio.TaskGroup() as group:
-                    for series, intervals in gaps.items():
-                        group.create_task(self._fill_once(exchange, series, intervals, slots))
+                await self._fill_all_once(exchange, gaps)
+                # What turned out to be out of reach may be there in another series.
+                others = await self._find_gaps(exchange)
+                await self._fill_all_once(exchange, {one: others[one] for one in others.keys() - gaps.keys()})
         except ExchangeError as error:
             self._log.error("cannot collect", exchange=name, why=str(error))
+
+    async def _fill_all_once(self, exchange: Exchange, gaps: Mapping[Series, Sequence[Interval]]) -> None:
+        slots = asyncio.Semaphore(CONCURRENT_SERIES_MAX)
+        async with asyncio.TaskGroup() as group:
+            for series, intervals in gaps.items():
+                group.create_task(self._fill_once(exchange, series, intervals, slots))
 
     async def _fill_once(
         self, exchange: Exchange, series: Series, gaps: Sequence[Interval], slots: asyncio.Semaphore
@@ -228,10 +236,16 @@ class HistoricCollector(ABC):
             pass
 
     async def _find_gaps(self, exchange: Exchange) -> dict[Series, list[Interval]]:
+        ranges = dict((await self._ranges(exchange)).values())
+        gaps = await self._rt.store.gaps(ranges)
+        return {series: intervals for series, intervals in gaps.items() if intervals}
+
+    async def _ranges(self, exchange: Exchange) -> dict[WantedSymbol, tuple[Series, Interval]]:
+        """Return the series of each wanted symbol, and what history has to fill of it."""
         rt = self._rt
         _, listings = await rt.exchanges.reach(exchange.name)
         closed_us = floor_minute_us(rt.clock.now_us() - round(SETTLE_S * 1e6))
-        ranges: dict[Series, Interval] = {}
+        ranges: dict[WantedSymbol, tuple[Series, Interval]] = {}
         for one in self._wanted.get(exchange.name, ()):
             if one.symbol not in listings:
                 rt.board.refuse(one.exchange, one.symbol, not_listed(one.exchange, one.symbol, listings))
@@ -240,9 +254,8 @@ class HistoricCollector(ABC):
             start_us = floor_minute_us(rt.clock.now_us() - one.backtest_days * DAY_US)
             until_us = rt.markets.history_until_us(one.exchange, one.symbol)
             end_us = closed_us if until_us is None else min(closed_us, floor_minute_us(until_us))
-            ranges[series] = rt.claims.wanted(series, start_us, end_us)
-        gaps = await rt.store.gaps(ranges)
-        return {series: intervals for series, intervals in gaps.items() if intervals}
+            ranges[one] = (series, rt.claims.wanted(series, start_us, end_us))
+        return ranges
 
     async def _fill_and_report(
         self, exchange: Exchange, series: Series, gaps: Sequence[Interval], wake: asyncio.Event
@@ -347,18 +360,16 @@ class HistoricCollector(ABC):
         return [(start_us, min(end_us, settled_us)) for start_us, end_us in covered if start_us < settled_us]
 
     async def _settle_rejected(self, series: Series, result: WriteResult) -> None:
-        """A row that is refused twice is what the exchange serves: its minute is unavailable, and said so."""
+        """A row that is refused twice is what the exchange serves: its minute or bucket is unavailable, and said so."""
         attempt = self._attempt(series)
         for row, reason in result.rejected:
             self._log.warning("row refused", exchange=series.exchange, symbol=series.symbol, row=row, why=reason)
             if not (isinstance(row, tuple) and isinstance(row[0], int)):
                 continue
-            minute_us = floor_minute_us(row[0])
-            attempt.rejected[minute_us] = attempt.rejected.get(minute_us, 0) + 1
-            if attempt.rejected[minute_us] > 1:
-                await self._rt.store.mark_unavailable(
-                    series,
-                    (minute_us, minute_us + MINUTE_US),
-                    f"{UNUSABLE}: {reason}",
-                )
-                del attempt.rejected[minute_us]
+            bucket = series.timeframe or MINUTE
+            start_us = bucket.floor(row[0])
+            attempt.rejected[start_us] = attempt.rejected.get(start_us, 0) + 1
+            if attempt.rejected[start_us] > 1:
+                interval = (start_us, bucket.next(start_us))
+                await self._rt.store.mark_unavailable(series, interval, f"{UNUSABLE}: {reason}")
+                del attempt.rejected[start_us]

@@ -11,6 +11,7 @@ from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.history import DAY_US
+from fullon_ohlcv_service.ohlcv.coarse_history import describe_coarse
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.status import Phase, SymbolStatus
 
@@ -158,6 +159,7 @@ def _params(line: SymbolStatus) -> dict[str, object]:
         "eta_s": line.eta_s,
         "rows": line.rows,
         "rows_s": round(line.rate_rows_s, 1),
+        "coarse_s": {name: amount_us // 1_000_000 for name, amount_us in line.coarse_us.items()},
     }
 
 
@@ -166,4 +168,5 @@ def _message(line: SymbolStatus) -> str:
         return line.problem
     if line.covered_ratio is None:
         return line.phase.value
-    return f"{line.phase.value}, {100 * line.covered_ratio:.2f}% covered"
+    coarse = f"; older part in {describe_coarse(line.coarse_us)}" if line.coarse_us else ""
+    return f"{line.phase.value}, {100 * line.covered_ratio:.2f}% covered{coarse}"

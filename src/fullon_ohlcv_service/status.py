@@ -1,7 +1,7 @@
 """What is known of each symbol right now: its phase, how much of its history is covered, how far behind it is."""
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -50,6 +50,8 @@ class SymbolStatus:
     """Seconds until nothing is missing at the present pace; None while it cannot be told."""
     rows: int = 0
     """Rows stored since the start."""
+    coarse_us: dict[str, int] = field(default_factory=dict)
+    """By timeframe: how much of the range has coarser candles, because the exchange no longer serves those of 1m."""
     _samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=64), repr=False)
 
     def refresh(self, summary: CoverageSummary, claim_us: int | None, now_us: int, at_s: float) -> None:
@@ -158,6 +160,11 @@ class StatusBoard:
         else:
             del self.venue_problems[exchange]
         return True
+
+    def set_coarse(self, exchange: str, symbol: str, amounts_us: Mapping[str, int]) -> None:
+        """Note how much of a symbol's range is there in coarser candles only, by timeframe."""
+        if (status := self.get(exchange, symbol)) is not None:
+            status.coarse_us = dict(amounts_us)
 
     def set_kind(self, exchange: str, symbol: str, kind: str) -> None:
         """Note what feeds a symbol's candles."""

@@ -46,6 +46,8 @@ def build_table(board: StatusBoard, console: Console) -> Table:
     summary = ", ".join(f"{count} {phase.value}" for phase, count in counts.items() if count)
     if len(shown) < len(lines):
         summary += f"; {len(lines) - len(shown)} more not shown"
+    if coarse := sum(bool(line.coarse_us) for line in lines):
+        summary += f"\nolder than 1m candles reach, coarser ones: {coarse} symbols"
     for name, why in sorted(board.venue_problems.items()):
         summary += f"\n{name} cannot be reached, tried again for ever: {why}"
     now = datetime.fromtimestamp(board.clock.now_us() // 1_000_000, UTC)
