@@ -176,6 +176,22 @@ async def test_a_venue_that_ignores_the_start_is_noticed() -> None:
     assert unavailable(pages) == [((LAST_END_US - HOUR_US, LAST_END_US - 10 * MINUTE_US), reasons.START_IGNORED)]
 
 
+async def test_a_market_that_began_within_a_candle_is_listed_later() -> None:
+    """A venue that tells the time of the first trade, not of the first candle's opening."""
+
+    class Young(Venue):
+        async def fetch_listed_us(self) -> int | None:
+            return self.opens_us[0] + 17 * MINUTE_US
+
+    end_us = NOW_US - NOW_US % HOUR_US
+    begin_us, start_us = end_us - 5 * HOUR_US, end_us - 20 * HOUR_US
+    source = Young(range(begin_us, end_us, HOUR_US))
+    source.timeframe = parse_timeframe("1h")
+    pages = [page async for page in candle_pages(source, start_us, end_us, clock=frozen_clock(), settle=SETTLE)]
+    assert unavailable(pages) == [((start_us, begin_us), reasons.LISTED_LATER)]
+    assert opens(pages) == source.opens_us
+
+
 async def test_a_venue_that_answers_only_the_past_is_stuck() -> None:
     class Repeats(Venue):
         async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:

@@ -163,13 +163,17 @@ class _Holes:
             named.append(((start_us, end_us), f"{reasons.RETENTION}: {kept}"))
             return end_us
         listed_us = await source.fetch_listed_us()
-        if listed_us is None or listed_us <= start_us:
+        if listed_us is None:
+            return start_us
+        # Some venues tell the time of the first trade: its candle opened earlier.
+        listed_us = source.timeframe.floor_us(listed_us)
+        if listed_us <= start_us:
             return start_us
         if rows and listed_us > rows[0].timestamp_us:
             named.append(
                 ((start_us, end_us), f"{reasons.START_IGNORED}: {source.exchange} answers with its newest candles")
             )
             return end_us
-        listed_us = min(source.timeframe.floor_us(listed_us), end_us)
+        listed_us = min(listed_us, end_us)
         named.append(((start_us, listed_us), f"{reasons.LISTED_LATER}: the first candle opened at {listed_us} us"))
         return listed_us
