@@ -208,7 +208,7 @@ class OhlcvServiceDaemon:
         live: list[Any] = [live_candles, live_trades] if config.enable_streaming else []
         fillers: list[Any] = []
         if config.enable_historical:
-            fillers = [*historic, Rechecker(runtime, historic), Reexaminer(runtime, historic)]
+            fillers = [*historic, Rechecker(runtime, historic, live_candles.doubt), Reexaminer(runtime, historic)]
         watch = MarketWatch(runtime, live=live, history=fillers)
         collectors += [*live, *fillers, watch]
         reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else None)

@@ -4,11 +4,15 @@ The ledger knows what the exchange's history has confirmed; everything else that
 The pages and writes are history's own: the store changes only what differs, keeps what it was as a revision, and counts
 it. Re-checks come last in a venue's rate budget and take a bounded share of it, so a venue with many symbols is read
 through more slowly, never less completely.
+
+What has to be corrected again and again is no accident: then its stream is doubted, and compared anew before more of it
+is stored.
 """
 
 import asyncio
 import random
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.errors import ExchangeError
@@ -29,13 +33,24 @@ SAMPLE_SHARE = 0.1
 """Share of the re-checks that read an older stretch besides, confirmed or not."""
 SAMPLE_US = 60 * MINUTE_US
 IDLE_S = 5.0
+DOUBT_AFTER = 3
+"""So many re-checks in a row that had to correct a series are no accident."""
 WHY = "read again over REST"
 
 
 class Rechecker:
     """Confirms over REST what the live streams have stored, for every venue that a historic collector serves."""
 
-    def __init__(self, runtime: Runtime, historic: Collection[HistoricCollector]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        historic: Collection[HistoricCollector],
+        on_doubt: Callable[[Series], None] = lambda series: None,
+    ) -> None:
+        """Build one; `on_doubt(series)` is called when a series has been corrected `DOUBT_AFTER` times in a row."""
+        self._on_doubt = on_doubt
+        self._corrected: Counter[Series] = Counter()
+        """Re-checks in a row that had to correct, by series."""
         self._runtime = runtime
         self._historic = historic
         self._wanted: dict[str, set[WantedSymbol]] = {}
@@ -70,7 +85,7 @@ class Rechecker:
                 await rt.clock.sleep(IDLE_S)
             for series, interval in due:
                 self._due_us[series] = rt.clock.now_us() + EVERY_US
-                await self._read_again(collector, name, series, interval)
+                self._judge(series, await self._read_again(collector, name, series, interval))
                 await asyncio.sleep(pause_s)
                 if random.random() < SAMPLE_SHARE:  # noqa: S311
                     await self._read_again(collector, name, series, self._older(interval[0]))
@@ -96,14 +111,29 @@ class Rechecker:
         ]
         return sorted(due, key=lambda one: one[1])
 
+    def _judge(self, series: Series, changed: int) -> None:
+        self._corrected[series] += 1
+        if not changed:
+            del self._corrected[series]
+        elif self._corrected[series] >= DOUBT_AFTER:
+            del self._corrected[series]
+            self._log.warning(
+                "corrected again and again, its stream is compared with REST anew",
+                exchange=series.exchange,
+                symbol=series.symbol,
+                channel=series.channel,
+            )
+            self._on_doubt(series)
+
     def _older(self, before_us: int) -> Interval:
         """Return an hour of the last month, at random."""
         start_us = floor_minute_us(before_us - random.randrange(SAMPLE_US, 30 * DAY_US))  # noqa: S311
         return start_us, start_us + SAMPLE_US
 
-    async def _read_again(self, collector: HistoricCollector, name: str, series: Series, interval: Interval) -> None:
-        """Read and write what of the interval is covered."""
+    async def _read_again(self, collector: HistoricCollector, name: str, series: Series, interval: Interval) -> int:
+        """Read and write what of the interval is covered; return the number of rows changed."""
         rt = self._runtime
+        corrections = 0
         exchange = await rt.exchanges.get(name)
         try:
             for run in await rt.store.coverage_intervals(series, interval):
@@ -112,6 +142,7 @@ class Rechecker:
                 changed = await collector.fill_again(exchange, series, run.interval, Urgency.RECHECK, WHY)
                 self.rechecked_minutes += (run.interval[1] - run.interval[0]) // MINUTE_US
                 if changed:
+                    corrections += changed
                     self.corrections += changed
                     self._log.warning(
                         "corrected what was stored",
@@ -122,3 +153,4 @@ class Rechecker:
                     )
         except (StorageUnavailable, ExchangeError) as error:
             self._log.debug("not read again now", exchange=name, symbol=series.symbol, why=str(error))
+        return corrections

@@ -8,7 +8,7 @@ import pytest
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
-from fullon_ohlcv_service import live, market_watch
+from fullon_ohlcv_service import live, market_watch, recheck
 from fullon_ohlcv_service.audit import audit
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
@@ -19,7 +19,7 @@ from fullon_ohlcv_service.status import Phase
 from fullon_orm import init_db
 from fullon_simulator import Connection, Frame, Outlet, SimulatedMarket, SymbolSpec
 
-SPEED = 20.0
+SPEED = 40.0
 BUSY = {"binance": "BTC/USDT", "hyperliquid": "BTC/USDC:USDC"}
 
 
@@ -124,17 +124,21 @@ async def test_a_volume_in_another_unit_stops_the_stream(candle_market: Simulate
 class ClosedTooEarly(Outlet):
     """Calls the first update of each minute of BTCUSDT the closed candle, and says nothing more of that minute."""
 
-    def __init__(self) -> None:
-        self.told: set[int] = set()
+    def __init__(self, *, told: bool = True) -> None:
+        self.told = told
+        self.minutes: set[int] = set()
 
     def frames(self, connection: Connection, frame: Frame) -> Iterable[Frame]:
         message = json.loads(frame.text) if frame.text.startswith("{") else {}
-        kline = message.get("data", message).get("k", {})
-        if kline.get("s") != "BTCUSDT" or not kline["n"]:
+        update = message.get("data", message)
+        kline = update.get("k", {})
+        if not self.told or kline.get("s") != "BTCUSDT" or not kline["n"]:
             return (frame,)
-        if kline["t"] in self.told:
+        if kline["t"] in self.minutes:
             return ()
-        self.told.add(kline["t"])
+        self.minutes.add(kline["t"])
+        if update["E"] > kline["t"] + 40_000:
+            return ()  # nearly over: it would be the closed candle after all
         kline["x"] = True
         return (frame._replace(text=json.dumps(message)),)
 
@@ -146,6 +150,30 @@ async def test_a_running_candle_that_is_told_as_closed_stops_the_stream(candle_m
     async with running_daemon() as daemon:
         await eventually(lambda: is_stopped(daemon, "binance", "BTC/USDT", "in progress"), "BTC/USDT stopped")
         await require_truth(daemon, candle_market, clock, wanted)
+
+
+async def test_a_stream_that_changes_its_ways_later_is_stopped_and_what_it_told_is_corrected(
+    candle_market: SimulatedMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recheck, "DOUBT_AFTER", 1)
+    outlet = candle_market.venue("binance").outlet = ClosedTooEarly(told=False)
+    clock = Clock.from_env()
+    wanted = {one for one in await load_wanted_symbols(OhlcvServiceConfig.from_env()) if one.symbol == "BTC/USDT"}
+    async with running_daemon() as daemon:
+        await eventually(lambda: is_live(daemon, "binance", "BTC/USDT"), "live")
+        outlet.told = True
+        begun_us = floor_minute_us(clock.now_us())
+        await eventually(lambda: is_stopped(daemon, "binance", "BTC/USDT", "in progress"), "BTC/USDT stopped")
+        assert daemon._runtime is not None
+        store = daemon._runtime.store
+        end_us = floor_minute_us(clock.now_us())
+
+        async def sound() -> bool:
+            return (await audit(store, candle_market, wanted, start_us=begun_us, end_us=end_us)).sound
+
+        await eventually(sound, "all of it corrected")
+        series = await store.series("binance", "BTC/USDT", "candles1m")
+        assert await store.read_revisions(series, (begun_us, end_us))
 
 
 async def test_each_series_is_compared_with_one_request(

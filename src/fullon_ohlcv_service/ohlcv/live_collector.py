@@ -10,7 +10,7 @@ from fullon_exchange.interface import Exchange
 from fullon_exchange.records import Channel, Event
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.records import CandleWrite
+from fullon_ohlcv.records import CandleWrite, Series
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch, CandleBuilder
 from fullon_ohlcv_service.ohlcv.convention_gate import ConventionGate
@@ -192,6 +192,11 @@ class LiveOHLCVCollector(LiveCollector):
         """Build one; `on_gap(exchange)` is called when minutes have been left to history."""
         super().__init__(symbols, runtime=runtime, on_gap=on_gap)
         self._checked: dict[str, set[str]] = {}
+
+    def doubt(self, series: Series) -> None:
+        """Compare the stream of a series with REST anew before more of it is stored."""
+        if series.channel == self.channel:
+            self._checked.get(series.exchange, set()).discard(series.symbol)
 
     def _understands(self, exchange: str, symbol: str) -> bool:
         return symbol in self._checked.get(exchange, ())
