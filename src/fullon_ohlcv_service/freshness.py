@@ -54,6 +54,16 @@ class Overdue:
     lagging: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one symbol's stream told last; exchange time."""
+
+    last_event_us: int
+    """The newest time it has told."""
+    lag_us: int
+    """How late its last message was when it arrived."""
+
+
 class Freshness:
     """The paces of one venue's channel. Data resets a symbol; nothing else does."""
 
@@ -126,6 +136,14 @@ class Freshness:
                 continue
             found.append(Overdue(symbol, pace.connections[-1], pace.last_event_us, reason, lagging))
         return found
+
+    def heard(self) -> dict[str, Heard]:
+        """Return, of each symbol that has told anything, what it told last."""
+        return {
+            symbol: Heard(pace.last_event_us, pace.lag_us)
+            for symbol, pace in self._paces.items()
+            if pace.pause_us is not None
+        }
 
     def forgive(self, symbol: str) -> None:
         """The market really is silent: be twice as patient until it speaks."""

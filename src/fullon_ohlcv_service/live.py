@@ -2,8 +2,10 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Protocol
 
@@ -25,6 +27,15 @@ REFUSED_AGAIN_S = 3500.0
 class Sink(Protocol):
     """Takes what a session delivers, in order, and brings it to where it is kept."""
 
+    buffer_max: int
+    """How many rows may wait."""
+    given_up: int
+    """Rows that did not fit; their minutes are gaps."""
+
+    @property
+    def buffered(self) -> int:
+        """How many rows wait."""
+
     async def run(self) -> None:
         """Write until cancelled."""
 
@@ -33,6 +44,22 @@ class Sink(Protocol):
 
     async def drain(self) -> None:
         """Write what is pending and end every run; bounded in time."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What serves one venue's channel as long as its session lasts."""
+
+    session: LiveSession
+    sink: Sink
+    guard: StaleStreamGuard
+
+    def counts(self) -> Counter[str]:
+        """Return what has been counted: the session's counters, `resubscribed`, `given_up`."""
+        counts = Counter(self.session.counters)
+        counts["resubscribed"] += self.guard.resubscribed
+        counts["given_up"] += self.sink.given_up
+        return counts
 
 
 class LiveCollector(ABC):
@@ -58,6 +85,10 @@ class LiveCollector(ABC):
         self._added: set[WantedSymbol] = set()
         self._changed: dict[str, asyncio.Event] = {}
         self._subscribed: dict[str, set[str]] = {}
+        self.streams: dict[str, Stream] = {}
+        """By venue: what is streamed now."""
+        self._counted: dict[str, Counter[str]] = {}
+        """By venue: what sessions that have ended had counted."""
         self._refused: dict[tuple[str, str], tuple[int, str]] = {}
         """By exchange and symbol: when a subscription was refused, and what has been said of it."""
         self._log = get_component_logger(self.log_name)
@@ -78,6 +109,15 @@ class LiveCollector(ABC):
     def _understands(self, exchange: str, symbol: str) -> bool:
         """Tell whether it is known what the times of a symbol's stream mean."""
         return True
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """Return by venue what has been counted since the start; see `Stream.counts`."""
+        venues = self._counted.keys() | self.streams.keys()
+        return {name: self._counts_of(name) for name in sorted(venues)}
+
+    def _counts_of(self, name: str) -> Counter[str]:
+        stream = self.streams.get(name)
+        return self._counted.get(name, Counter()) + (Counter() if stream is None else stream.counts())
 
     # for the daemon -----------------------------------------------------------------------------------
 
@@ -189,10 +229,15 @@ class LiveCollector(ABC):
                     self._rt, exchange, session, self.channel, self._on_gap, understood=partial(self._understands, name)
                 )
                 group.create_task(guard.run())
-                async for events in session.events():
-                    sink.feed(events)
-                    guard.feed(events)
-                    self._note_answers(name, events)
+                self.streams[name] = Stream(session, sink, guard)
+                try:
+                    async for events in session.events():
+                        sink.feed(events)
+                        guard.feed(events)
+                        self._note_answers(name, events)
+                finally:
+                    self._counted[name] = self._counts_of(name)
+                    del self.streams[name]
         finally:
             self._subscribed[name] = set()
             await sink.drain()

@@ -17,7 +17,7 @@ from fullon_exchange.interface import Exchange, LiveSession, Urgency
 from fullon_exchange.records import Channel, Event
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv_service.freshness import Freshness, Overdue
+from fullon_ohlcv_service.freshness import Freshness, Heard, Overdue
 from fullon_ohlcv_service.runtime import Runtime
 
 CHECK_S = 5.0
@@ -58,6 +58,10 @@ class StaleStreamGuard:
     def feed(self, events: list[Event]) -> None:
         """Take what has arrived."""
         self._freshness.feed(events, self._runtime.clock.now_us())
+
+    def heard(self) -> dict[str, Heard]:
+        """Return, of each symbol that has told anything, what it told last."""
+        return self._freshness.heard()
 
     async def run(self) -> None:
         """Check until cancelled."""

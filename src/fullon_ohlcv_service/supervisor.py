@@ -48,7 +48,11 @@ class Supervisor(Generic[Key]):
         for task in self._tasks.values():
             task.cancel()
         if group is not None:
-            await group.__aexit__(kind, error, traceback)
+            # The tasks raise nothing: what failed is the body, and it leaves as it is, in no group.
+            if isinstance(error, asyncio.CancelledError):
+                await group.__aexit__(kind, error, traceback)
+            else:
+                await group.__aexit__(None, None, None)
 
     async def want(self, keys: Collection[Key]) -> None:
         """Make the running keys exactly `keys`; returns once the surplus has ended.

@@ -53,7 +53,13 @@ class CandleSink:
         self._pending_rows = 0
         self._arrived = asyncio.Event()
         self._said = ""
+        self.buffer_max = PENDING_CANDLES_MAX
         self.given_up = 0
+
+    @property
+    def buffered(self) -> int:
+        """How many candles wait to be stored."""
+        return self._pending_rows
 
     def feed(self, events: list[Event]) -> None:
         """Take events; keep what is final until it is stored."""

@@ -38,7 +38,13 @@ class TradeSink:
         """By connection: the symbols it carries."""
         self._away = False
         self._sequence = 0
+        self.buffer_max = PENDING_TRADES_MAX
         self.given_up = 0
+
+    @property
+    def buffered(self) -> int:
+        """How many trades wait to be handed over."""
+        return self._pending_trades
 
     def feed(self, events: list[Event]) -> None:
         """Take events; if the buffer is full, give up what waits and begin a new run."""

@@ -3,9 +3,12 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from fullon_exchange.records import Candle, Channel, Event, Page, Trade
+
+if TYPE_CHECKING:
+    from fullon_exchange.budget import BudgetUse
 
 
 class Urgency(IntEnum):
@@ -72,6 +75,18 @@ class LiveSession(Protocol):
     def events(self) -> AsyncIterator[list[Event]]:
         """Yield everything that has arrived, in order, in batches of at least one, until the session is closed."""
 
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What has been counted: `connections`, `disconnects`, `replaced`, and faults of frames by kind."""
+
+    @property
+    def buffered(self) -> int:
+        """How many records wait to be taken from `events`."""
+
+    @property
+    def buffer_max(self) -> int:
+        """With how many the sockets are told to stop reading."""
+
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
 
@@ -84,6 +99,9 @@ class Exchange(Protocol):
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
+
+    def budget_use(self) -> "BudgetUse":
+        """Return the gauge of the rate budget that the process shares for this venue."""
 
     async def fetch_time(self) -> int:
         """Return the venue's own clock, in microseconds."""

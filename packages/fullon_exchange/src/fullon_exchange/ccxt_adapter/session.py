@@ -96,6 +96,11 @@ class CcxtSession:
         """How many records wait to be taken; the gauge of the event buffer."""
         return self._buffer.records
 
+    @property
+    def buffer_max(self) -> int:
+        """With how many of them the sockets are told to stop reading."""
+        return self._buffer.records_max
+
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         self._start(self._place_for_ever())
