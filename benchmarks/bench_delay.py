@@ -13,9 +13,10 @@ and one COPY of as many rows.
 import os
 from typing import get_args
 
-from feed import BOARD_SIZE, Steady, VenueName
+from feed import BOARD_SIZE, Steady
 from measuring import Timed, isolated, median, parser, prepared, print_header, processes, quantile, say, serving
 from stores import exchange_clock, name_fresh_databases, throwaway_servers
+from venue_rest import VenueName
 
 PERIOD_S = 10.0
 BEFORE_S = 14.0

@@ -4,21 +4,26 @@
 
 The real daemon in a process of its own, half of its symbols on a Kraken-like and half on a Binance-like feed, in real
 time: on Kraken every symbol trades once in ten seconds, on Binance every symbol's candle is updated as often. It is
-measured over one minute, so that each minute's closing and the status records are in it. The bare limit is the same
-for every number of symbols: what a symbol costs where there are 100.
+live once each of Binance's streams has been compared with REST, which takes a closed minute. It is then measured over
+one minute, so that each minute's closing and the status records are in it. The bare limit is the same for every
+number of symbols: what a symbol costs where there are 100.
 """
 
 import os
 from typing import TYPE_CHECKING, get_args
 
-from feed import BOARD_SIZE, Steady, VenueName
+from feed import BOARD_SIZE, Steady
 from measuring import isolated, parser, print_header, processes, say, serving
-from stores import name_fresh_databases, throwaway_servers
+from stores import exchange_clock, name_fresh_databases, throwaway_servers
+from venue_rest import VenueName
 
 if TYPE_CHECKING:
     from daemons import Footprint
 
 PERIOD_S = 10.0
+BEFORE_S = 15.0
+"""From the start to the first minute's end: by then everything is subscribed."""
+SMOKE_SPEED = 30.0
 MEGABYTE = 2**20
 
 
@@ -33,7 +38,11 @@ def main() -> None:
     with throwaway_servers() as servers:
         pids = [pid for pid in servers.pids().values() if pid is not None]
         for number in numbers:
-            found = measure(number // 2, 1.0 if given.smoke else given.seconds, pids)
+            speed, seconds = (SMOKE_SPEED, 0.5) if given.smoke else (1.0, given.seconds)
+            name_fresh_databases()
+            isolated("daemons:seed", number // 2)
+            with exchange_clock(second=60 - BEFORE_S, speed=speed):
+                found = measure(number // 2, seconds, pids)
             first = first or (number, found)
             say_footprint(number, found, *first)
 
@@ -58,7 +67,6 @@ def say_footprint(number: int, found: "Footprint", number_before: int, before: "
 
 def measure(number: int, seconds: float, pids: list[int]) -> "Footprint":
     """Run the daemon on so many symbols of each venue."""
-    name_fresh_databases()
     boards = [processes.Array("d", BOARD_SIZE, lock=False) for _ in get_args(VenueName)]
     with (
         serving("feed:serve_feed", Steady("kraken", number, PERIOD_S), boards[0]) as kraken,
@@ -66,7 +74,6 @@ def measure(number: int, seconds: float, pids: list[int]) -> "Footprint":
     ):
         os.environ["FULLON_KRAKEN_ORIGIN"] = f"http://127.0.0.1:{kraken}"
         os.environ["FULLON_BINANCE_ORIGIN"] = f"http://127.0.0.1:{binance}"
-        isolated("daemons:seed", number)
         found: Footprint = isolated("daemons:run_daemon", number, seconds, pids)
     return found
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
-from feed import BOARD_SIZE, Burst, VenueName
+from feed import BOARD_SIZE, Burst
 from measuring import (
     Timed,
     isolated,
@@ -36,6 +36,7 @@ from measuring import (
     spread,
 )
 from stores import exchange_clock, name_fresh_databases, throwaway_servers
+from venue_rest import VenueName
 
 SYMBOLS = 20
 SATURATED_TRADES = 200_000

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, MutableSequence, Sequence
 from contextlib import asynccontextmanager
 
 import uvloop
-from feed import COMMITTED, STARTED_S, VenueName, symbols
+from feed import COMMITTED, STARTED_S
 from measuring import Timed
 from stores import cpu_s
+from venue_rest import VenueName, symbols
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_ohlcv.records import Series

@@ -8,9 +8,9 @@ from typing import NamedTuple, get_args
 
 import psutil
 import uvloop
-from feed import VenueName, symbols
 from measuring import Stopwatch
 from stores import cpu_s
+from venue_rest import VenueName, symbols
 
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 from fullon_ohlcv_service.demo import seed_database
@@ -71,7 +71,7 @@ async def _run_daemon(number: int, seconds: float, pids: list[int]) -> Footprint
         group.create_task(daemon.run())
         await _until_live(daemon, number * len(get_args(VenueName)))
         start_s = time.perf_counter() - started_s
-        await asyncio.sleep(_SETTLE_S)
+        await asyncio.sleep(min(_SETTLE_S, seconds))
         servers_started_s, watch = cpu_s(pids), Stopwatch()
         await asyncio.sleep(seconds)
         used_s, wall_s = watch.read()

@@ -1,31 +1,39 @@
 """A venue that sends, in a process of its own: pre-encoded frames, as fast as they are read or at a given pace.
 
 It speaks as much of Kraken's WebSocket v2 (and v1, which cryptofeed reads) and of Binance's streams as its readers
-need, and lists its markets over REST. Frames are encoded beforehand but for the time of their trades, which is put in
-as they leave: a feed that lags is reconnected, and rightly.
+need. Frames are encoded beforehand but for the time of their trades, which is put in as they leave: a feed that lags
+is reconnected, and rightly.
 """
 
 # ruff: noqa: ASYNC110, S311 - waiting for another process is polling; chance makes test data
 
 import asyncio
 import json
-import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import uvloop
 from loopback import PING, PONG, TEXT, Socket, framed, listen
-
-VenueName = Literal["kraken", "binance"]
+from venue_rest import (
+    CANDLE,
+    MINUTE_US,
+    ExchangeClock,
+    Listings,
+    Told,
+    VenueName,
+    candle_volume,
+    is_buy,
+    plain,
+    symbols,
+)
 
 STARTED_S, SENT, COMMITTED, BOARD_SIZE = 0, 1, 2, 3
 """Places of the array that feeder and reader share: Unix time of the first frame, trades sent, trades stored."""
-
-MINUTE_US = 60_000_000
 
 _CHUNK_FRAMES = 512
 _LEAD_S = 0.3
@@ -58,11 +66,6 @@ class Steady:
     period_s: float
 
 
-def symbols(venue: VenueName, number: int) -> list[str]:
-    """Return the unified symbols of the venue."""
-    return [f"C{at:04}/{'USD' if venue == 'kraken' else 'USDT'}" for at in range(number)]
-
-
 def serve_feed(ready: Callable[[int], None], plan: Burst | Steady, board: MutableSequence[float]) -> None:
     """Serve `plan` for ever; tells its port."""
     uvloop.run(_serve(ready, plan, board))
@@ -70,65 +73,15 @@ def serve_feed(ready: Callable[[int], None], plan: Burst | Steady, board: Mutabl
 
 async def _serve(ready: Callable[[int], None], plan: Burst | Steady, board: MutableSequence[float]) -> None:
     venue = _Feeder(plan, board)
-    ready(await listen(Listings(symbols(plan.venue, plan.symbols), venue.clock).answer, venue.stream))
+    ready(await listen(Listings(symbols(plan.venue, plan.symbols), venue.clock, venue.told).answer, venue.stream))
     await venue.feed()
     await asyncio.get_running_loop().create_future()
-
-
-class ExchangeClock:
-    """The time of `FULLON_CLOCK`."""
-
-    def __init__(self) -> None:
-        text = os.environ.get("FULLON_CLOCK") or "0@0x1"
-        exchange, rest = text.split("@")
-        unix, speed = rest.split("x")
-        self._exchange_s, self._unix_s, self.speed = float(exchange), float(unix), float(speed)
-
-    def now_us(self) -> int:
-        """Return the exchange time in microseconds."""
-        return round((self._exchange_s + (time.time() - self._unix_s) * self.speed) * 1e6)
-
-    async def sleep_until(self, timestamp_us: int) -> None:
-        """Return once it is as late as that."""
-        while (left_us := timestamp_us - self.now_us()) > 0:
-            await asyncio.sleep(left_us / 1e6 / self.speed)
-
-
-class Listings:
-    """What a venue says over REST of its markets and of the time."""
-
-    def __init__(self, names: Sequence[str], clock: ExchangeClock) -> None:
-        self._clock = clock
-        pairs = [name.split("/") for name in names]
-        assets = sorted({asset for pair in pairs for asset in pair})
-        self._bodies: dict[str, bytes] = {
-            path: json.dumps(body).encode()
-            for path, body in {
-                "/0/public/AssetPairs": {"error": [], "result": {"".join(pair): _pair(*pair) for pair in pairs}},
-                "/0/public/Assets": {"error": [], "result": {asset: _asset(asset) for asset in assets}},
-                "/api/v3/exchangeInfo": {"symbols": [_market(*pair) for pair in pairs]},
-            }.items()
-        }
-
-    def answer(self, path: str, query: Mapping[str, str]) -> bytes:
-        """Return the body for a path."""
-        if path in self._bodies:
-            return self._bodies[path]
-        now_us = self._clock.now_us()
-        if path == "/0/public/Time":
-            return b'{"error":[],"result":{"unixtime":%d}}' % (now_us // 1_000_000)
-        if path == "/0/public/Trades":
-            return b'{"error":[],"result":{"X":[],"last":"%s"}}' % query.get("since", "0").encode()
-        if path in ("/api/v3/klines", "/api/v3/aggTrades"):
-            return b"[]"
-        if path == "/api/v3/time":
-            return b'{"serverTime":%d}' % (now_us // 1000)
-        raise ValueError(f"nothing is at {path}")
 
 
 class _Feeder:
     def __init__(self, plan: Burst | Steady, board: MutableSequence[float]) -> None:
         self.clock = ExchangeClock()
+        self.told = Told()
         self._plan = plan
         self._board = board
         self._names = symbols(plan.venue, plan.symbols)
@@ -151,6 +104,7 @@ class _Feeder:
                 for answer in self._answers(socket, json.loads(message.payload)):
                     socket.send(framed(json.dumps(answer).encode()))
                 await socket.drain()
+        del self._wires[socket]
         self._sockets = {name: carrier for name, carrier in self._sockets.items() if carrier is not socket}
 
     def _answers(self, socket: Socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -178,8 +132,8 @@ class _Feeder:
             self._carry(socket, request["params"]["symbol"])
 
     def _carry(self, socket: Socket, names: Sequence[str]) -> None:
-        ours = {_plain(name): name for name in self._names}
-        self._sockets |= {ours[_plain(name)]: socket for name in names}
+        ours = {plain(name): name for name in self._names}
+        self._sockets |= {ours[plain(name)]: socket for name in names}
         if len(self._sockets) == len(self._names):
             self._complete.set()
 
@@ -258,13 +212,15 @@ class _Feeder:
         ids = dict.fromkeys(self._names, 1)
         minute_us = _minute_us(self.clock.now_us())
         at = 0.0
-        while True:
+        while socket in self._wires:
             names = [name for name, carrier in self._sockets.items() if carrier is socket]
             now_us = self.clock.now_us()
             if now_us >= minute_us + MINUTE_US:
                 if wire == "binance":
                     close = (_kline(name, minute_us, now_us, ids[name], counts[name], closed=True) for name in names)
                     socket.send(b"".join(close))
+                    for name in names:
+                        self.told.add_candle(name, minute_us, counts[name])
                 counts = dict.fromkeys(self._names, 0)
                 minute_us = _minute_us(now_us)
             share = len(names) * _TICK_S / plan.period_s
@@ -278,11 +234,14 @@ class _Feeder:
                 if wire == "binance":
                     socket.send(_kline(name, minute_us, now_us, ids[name], counts[name], closed=False))
                 else:
-                    frame = framed(_trade(wire, name, ids[name], 100 + ids[name] % 7, 0.25))
-                    socket.send(frame.replace(_stamp(wire, _MOMENT), _stamp(wire, self._now())))
+                    price, volume, moment = 100 + ids[name] % 7, 0.25, self._now()
+                    frame = framed(_trade(wire, name, ids[name], price, volume))
+                    socket.send(frame.replace(_stamp(wire, _MOMENT), _stamp(wire, moment)))
+                    self.told.add_trade(name, ids[name], price, volume, moment)
                 self._board[SENT] += 1
             if due:
-                await socket.drain()
+                with suppress(ConnectionError):  # the client is gone, and with it the socket in a moment
+                    await socket.drain()
             await self.clock.sleep_until(min(now_us + round(_TICK_S * 1e6), minute_us + MINUTE_US))
 
     def _now(self) -> datetime:
@@ -319,7 +278,7 @@ def _dialect(path: str) -> str:
 
 def _trade(wire: str, name: str, trade_id: int, price: float, volume: float) -> bytes:
     """Return the message of one trade, at the moment that stands for now."""
-    side = trade_id % 3 > 0
+    side = is_buy(trade_id)
     stamp = _stamp(wire, _MOMENT).decode()
     if wire == "kraken":
         return (
@@ -330,7 +289,7 @@ def _trade(wire: str, name: str, trade_id: int, price: float, volume: float) -> 
         return (
             f'[1,[["{price:.5f}","{volume:.8f}","{stamp}","{"b" if side else "s"}","m",""]],"trade","{name}"]'.encode()
         )
-    market = _plain(name).upper()
+    market = plain(name).upper()
     event = (
         f'{{"e":"aggTrade","E":{stamp},"s":"{market}","a":{trade_id},"p":"{price:.8f}","q":"{volume:.8f}",'
         f'"f":{trade_id},"l":{trade_id},"T":{stamp},"m":{"false" if side else "true"},"M":true}}'
@@ -341,14 +300,15 @@ def _trade(wire: str, name: str, trade_id: int, price: float, volume: float) -> 
 
 
 def _kline(name: str, minute_us: int, now_us: int, last_id: int, trades: int, *, closed: bool) -> bytes:
-    market = _plain(name).upper()
-    volume = f"{trades / 4:.8f}"
+    market = plain(name).upper()
+    volume = candle_volume(trades)
+    prices = ",".join(f'"{part}":"{price}"' for part, price in CANDLE.items())
     return framed(
         (
             f'{{"e":"kline","E":{now_us // 1000},"s":"{market}","k":{{"t":{minute_us // 1000},'
             f'"T":{(minute_us + MINUTE_US) // 1000 - 1},"s":"{market}","i":"1m",'
-            f'"f":{last_id - trades + 1 if trades else -1},"L":{last_id if trades else -1},"o":"100.50000000",'
-            f'"c":"101.50000000","h":"106.00000000","l":"100.00000000","v":"{volume}","n":{trades},'
+            f'"f":{last_id - trades + 1 if trades else -1},"L":{last_id if trades else -1},{prices},'
+            f'"v":"{volume}","n":{trades},'
             f'"x":{"true" if closed else "false"},"q":"{volume}","V":"{volume}","Q":"{volume}","B":"0"}}}}'
         ).encode()
     )
@@ -363,41 +323,9 @@ def _stamp(wire: str, moment: datetime) -> bytes:
     return str(round(moment.timestamp() * 1000)).encode()
 
 
-def _pair(base: str, quote: str) -> dict[str, Any]:
-    """Return a market as Kraken's AssetPairs lists it, for us and for ccxt."""
-    return {
-        "altname": base + quote, "wsname": f"{base}/{quote}", "aclass_base": "currency", "base": base,
-        "aclass_quote": "currency", "quote": quote, "lot": "unit", "cost_decimals": 5, "pair_decimals": 2,
-        "lot_decimals": 8, "lot_multiplier": 1, "leverage_buy": [], "leverage_sell": [], "fees": [[0, 0.4]],
-        "fees_maker": [[0, 0.25]], "fee_volume_currency": "ZUSD", "margin_call": 80, "margin_stop": 40,
-        "ordermin": "0.0001", "costmin": "0.5", "tick_size": "0.01", "status": "online",
-    }  # fmt: skip
-
-
-def _asset(asset: str) -> dict[str, Any]:
-    return {"aclass": "currency", "altname": asset, "decimals": 10, "display_decimals": 5, "status": "enabled"}
-
-
-def _market(base: str, quote: str) -> dict[str, Any]:
-    """Return a market as Binance's exchangeInfo lists it."""
-    return {
-        "symbol": base + quote, "status": "TRADING", "baseAsset": base, "baseAssetPrecision": 8, "quoteAsset": quote,
-        "quotePrecision": 8, "quoteAssetPrecision": 8, "orderTypes": ["LIMIT"], "isSpotTradingAllowed": True,
-        "isMarginTradingAllowed": False, "permissions": [], "permissionSets": [["SPOT"]],
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
-            {"filterType": "LOT_SIZE", "minQty": "0.0001", "maxQty": "1000000", "stepSize": "0.0001"},
-        ],
-    }  # fmt: skip
-
-
 def _minute_us(timestamp_us: int) -> int:
     return timestamp_us - timestamp_us % MINUTE_US
 
 
 def _iso(timestamp_us: int) -> str:
     return datetime.fromtimestamp(timestamp_us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _plain(name: str) -> str:
-    return name.replace("/", "").lower()

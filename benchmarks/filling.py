@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 
 import uvloop
-from feed import symbols
 from measuring import Stopwatch, Timed
 from pages import PAGE_ROWS, History, Pages
 from stores import cpu_s
+from venue_rest import symbols
 
 from fullon_exchange.binance import mapper as binance
 from fullon_exchange.budget import BudgetSpec, shared_budget

@@ -43,8 +43,9 @@ class Socket:
         return None if first & 15 == CLOSE else Message(first & 15, payload)
 
     def send(self, frames: bytes) -> None:
-        """Send frames that `framed` has made, in one write."""
-        self._writer.write(frames)
+        """Send frames that `framed` has made, in one write; nothing to a client that is gone."""
+        if not self._writer.is_closing():
+            self._writer.write(frames)
 
     async def drain(self) -> None:
         """Wait until the client has read what it was sent, all but a buffer."""

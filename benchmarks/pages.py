@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import uvloop
-from feed import ExchangeClock, Listings, VenueName, symbols
 from loopback import listen
+from venue_rest import ExchangeClock, Listings, VenueName, symbols
 
 Kind = Literal["klines", "aggTrades", "Trades"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 import uvloop
-from feed import VenueName, symbols
 from measuring import Timed
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from venue_rest import VenueName, symbols
 
 from fullon_exchange import open_exchange
 from fullon_exchange.binance.wire import BinanceWire

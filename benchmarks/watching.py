@@ -4,8 +4,8 @@ import asyncio
 import time
 
 import uvloop
-from feed import MINUTE_US, ExchangeClock, VenueName
 from stores import connect, utc
+from venue_rest import MINUTE_US, ExchangeClock, VenueName
 
 from fullon_ohlcv.store import TimeseriesStore
 
