@@ -1,7 +1,7 @@
 """Reading the coverage ledger: what is known of every minute of every series."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fullon_ohlcv.intervals import checked, union
@@ -62,10 +62,11 @@ async def read_runs(connection: "AnyConnection", wanted: Wanted) -> dict[Series,
     for series_id, start_us, end_us, reason in await connection.fetch(statement("ledger"), *wanted.columns):
         state = State.COVERED if reason is None else State.UNAVAILABLE
         known[wanted.by_id[series_id]].append(CoverageRun((start_us, end_us), state, reason))
-    return {series: list(_with_unknown(known[series], span)) for series, span in wanted.spans.items()}
+    return {series: list(with_unknown(known[series], span)) for series, span in wanted.spans.items()}
 
 
-def _with_unknown(runs: Iterable[CoverageRun], span: Interval) -> Iterable[CoverageRun]:
+def with_unknown(runs: Iterable[CoverageRun], span: Interval) -> Iterable[CoverageRun]:
+    """Yield the runs, which are in order, and what of the span lies between them as unknown."""
     at_us, last_us = span
     for run in runs:
         start_us, end_us = run.interval
@@ -87,10 +88,18 @@ async def read_minutes(connection: "AnyConnection", series: Series, interval: In
     [runs] = (await read_runs(connection, Wanted({series: (start_us, end_us)}))).values()
     times = statement("trade_minutes" if series.timeframe is None else "candle_times")
     traded = {row[0] for row in await connection.fetch(times, series.series_id, start_us, end_us)}
+    return states_of(timeframe, (start_us, end_us), runs, traded)
+
+
+def states_of(
+    timeframe: Timeframe, interval: Interval, runs: Sequence[CoverageRun], traded: Collection[int]
+) -> list[MinuteState]:
+    """Return the state of every bucket of an interval of whole ones; `traded` are the starts of those with a row."""
     covered = Stretches(run.interval for run in runs if run.state is State.COVERED)
     accounted = Stretches(run.interval for run in runs if run.state is not State.UNKNOWN)
     lost = [run for run in runs if run.state is State.UNAVAILABLE]
     states = []
+    start_us, end_us = interval
     while start_us < end_us:
         next_us = timeframe.next(start_us)
         if covered.contain(start_us, next_us):

@@ -346,8 +346,12 @@ CROSS JOIN LATERAL (
 ) AS one
 
 -- name: channels
--- What is stored of a symbol: every channel, whether anything of it is covered, whether that is derived, when it begins.
-SELECT series.series_id, series.channel, NOT isempty(coverage.covered) AS has_ledger,
+-- What is stored of a symbol: every channel, whether a ledger is kept of it, whether it is derived, when it begins.
+SELECT series.series_id, series.channel,
+       NOT isempty(coverage.covered) OR EXISTS (
+           SELECT FROM unavailable
+           WHERE unavailable.series_id = series.series_id AND NOT isempty(unavailable.intervals)
+       ) AS has_ledger,
        NOT isempty(coverage.covered) AND series.candles_id IS NOT NULL AS is_derived,
        us_of(lower(coverage.covered)) AS covered_from_us,
        us_of(CASE series.channel
@@ -401,9 +405,15 @@ date_bin(interval '{width_us} microseconds', timestamp, at_us({origin_us}))
 AT TIME ZONE 'UTC'
 
 -- name: last_close
-SELECT us_of(timestamp) AS timestamp_us, close FROM candles
-WHERE series_id = $1 AND timestamp < at_us($2)
-ORDER BY timestamp DESC LIMIT 1
+-- The later one of the last candle and, where trades are not stored as candles, the last trade.
+(SELECT us_of(timestamp) AS timestamp_us, close FROM candles
+ WHERE series_id = $1 AND timestamp < at_us($3)
+ ORDER BY timestamp DESC LIMIT 1)
+UNION ALL
+(SELECT us_of(timestamp), price FROM trades
+ WHERE series_id = $2 AND timestamp < at_us($3)
+ ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC LIMIT 1)
+ORDER BY timestamp_us DESC LIMIT 1
 
 -- name: trades
 SELECT timestamp, price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id

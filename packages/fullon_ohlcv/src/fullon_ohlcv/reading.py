@@ -107,24 +107,32 @@ def _fineness(timeframe: Timeframe) -> int:
     return timeframe.width_us or timeframe.count * 28 * DAY_US
 
 
-async def read_filled(connection: "AnyConnection", sources: Sequence[Source], window: Window, now_us: int) -> list[Row]:
+class Filled(NamedTuple):
+    """Rows, oldest first, and of each whether it was filled rather than traded."""
+
+    rows: list[Row]
+    filled: list[bool]
+
+
+async def read_filled(connection: "AnyConnection", sources: Sequence[Source], window: Window, now_us: int) -> Filled:
     """Return `read_candles` with a flat row, at the close before it, for every bucket that is known to be empty.
 
-    Where a ledger exists, known is what it covers: an unknown bucket stays missing, and so does what follows it
-    up to the next candle, for nobody knows at what price. Without one every missing bucket up to now is filled.
+    Where a ledger exists, known is what it covers: a bucket of which any minute is unknown or unavailable stays
+    missing, and so does what follows it up to the next candle, for nobody knows at what price. Without one every
+    missing bucket up to now is filled.
     """
     rows = await read_candles(connection, sources, window)
     window = window._replace(start_us=window.timeframe.ceil(window.start_us))
     close: float | None = None
     known_from_us = window.start_us
     for source in sources:
-        before = await connection.fetchrow(statement("last_close"), source.series_id, window.start_us)
+        before = await connection.fetchrow(statement("last_close"), source.series_id, source.trades_id, window.start_us)
         if before is not None:
             known_from_us, close = before
             break
     if not any(source.has_ledger for source in sources):
         window = window._replace(end_us=min(window.end_us, now_us))
-        return list(_flat_filled(rows, window, close, lambda _start_us, _end_us: True))
+        return _flat_filled(rows, window, close, lambda _start_us, _end_us: True)
     covered: list[Interval] = []
     for source in sources:
         asked = [source.series_id] if source.trades_id is None else [source.series_id, source.trades_id]
@@ -134,13 +142,15 @@ async def read_filled(connection: "AnyConnection", sources: Sequence[Source], wi
     stretches = Stretches(covered)
     if not stretches.contain(known_from_us, window.start_us):
         close = None
-    return list(_flat_filled(rows, window, close, stretches.contain))
+    return _flat_filled(rows, window, close, stretches.contain)
 
 
 def _flat_filled(
     rows: Sequence[Row], window: Window, close: float | None, is_known: Callable[[int, int], bool]
-) -> Iterator[Row]:
+) -> Filled:
     wanted, start_us, end_us = window
+    all_rows: list[Row] = []
+    filled: list[bool] = []
 
     def flat(at_us: int, stop_us: int) -> Iterator[Row]:
         while close is not None and at_us < stop_us:
@@ -150,9 +160,15 @@ def _flat_filled(
             yield from_us(at_us), close, close, close, close, 0.0
             at_us = next_us
 
+    def extend(start_us: int, stop_us: int) -> None:
+        all_rows.extend(flat(start_us, stop_us))
+        filled.extend([True] * (len(all_rows) - len(filled)))
+
     for row in rows:
         row_us = to_us(row[0])
-        yield from flat(start_us, row_us)
-        yield row
+        extend(start_us, row_us)
+        all_rows.append(row)
+        filled.append(False)
         close, start_us = row[4], wanted.next(row_us)
-    yield from flat(start_us, end_us)
+    extend(start_us, end_us)
+    return Filled(all_rows, filled)

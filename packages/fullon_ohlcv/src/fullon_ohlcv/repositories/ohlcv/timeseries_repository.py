@@ -1,20 +1,32 @@
-"""Reading candles of any timeframe of one symbol."""
+"""Reading candles of any timeframe of one symbol, and what is known of its minutes."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
-from fullon_ohlcv.reading import Row, Window, read_candles, read_filled, read_sources
+from fullon_ohlcv.accounting import Coverage, as_coverage, read_coverage, read_minutes
+from fullon_ohlcv.frames import (
+    Library,
+    candles_to_pandas,
+    candles_to_polars,
+    checked_library,
+    coverage_to_pandas,
+    coverage_to_polars,
+)
+from fullon_ohlcv.intervals import checked
+from fullon_ohlcv.reading import Filled, Row, Window, read_candles, read_filled, read_sources
 from fullon_ohlcv.repositories.ohlcv.base_repository import Moment, OHLCVBaseRepository, moment_us
 from fullon_ohlcv.store import system_now_us
 from fullon_ohlcv.timeframe import Timeframe
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
-Fill = Literal["flat"] | None
+Fill = Literal["none", "flat"] | None
+Per = Literal["interval", "minute"]
 
 
 class TimeseriesRepository(OHLCVBaseRepository):
-    """Candles of one symbol, rolled up from the finest that are stored."""
+    """Candles of one symbol, rolled up from the finest that are stored, and their coverage."""
 
     channel = "candles1m"
 
@@ -26,29 +38,119 @@ class TimeseriesRepository(OHLCVBaseRepository):
         Rows are (timestamp, open, high, low, close, volume), the timestamp aware UTC. Periods are minutes, hours,
         days, weeks (from Monday) and months, singular or plural; buckets are cut in UTC. A bucket that `todate`
         cuts is made of what lies before `todate`. Where 1m candles do not reach back, coarser stored candles are
-        used if whole ones make the bucket. Empty buckets have no row; with `fill="flat"` they repeat the last
-        close with volume 0, as far as the ledger says that they are empty. [] for an unknown symbol.
+        used if whole ones make the bucket. [] for an unknown symbol.
+
+        Empty buckets have no row (`fill="none"`, the same as None). With `fill="flat"` they repeat the last close
+        with volume 0, and only where every minute of the bucket is verified empty: a bucket that is unknown or
+        unavailable, in part or whole, stays missing, and so do the empty ones after it up to the next candle,
+        whose price nobody can know. Nothing is filled before the first candle. A symbol without any ledger (saved
+        by hand, never with `covering`) is taken as complete up to now.
 
         Raises:
             ValueError: an unknown period or fill, a compression below 1, a datetime without time zone.
         """
+        return (await self._fetch(compression, period, fromdate, todate, fill)).rows
+
+    @overload
+    async def fetch_ohlcv_df(
+        self,
+        compression: int,
+        period: str,
+        fromdate: Moment,
+        todate: Moment,
+        *,
+        fill: Fill = None,
+        library: Literal["pandas"] = "pandas",
+    ) -> "pd.DataFrame": ...
+
+    @overload
+    async def fetch_ohlcv_df(
+        self,
+        compression: int,
+        period: str,
+        fromdate: Moment,
+        todate: Moment,
+        *,
+        fill: Fill = None,
+        library: Literal["polars"],
+    ) -> "pl.DataFrame": ...
+
+    async def fetch_ohlcv_df(
+        self,
+        compression: int,
+        period: str,
+        fromdate: Moment,
+        todate: Moment,
+        *,
+        fill: Fill = None,
+        library: Library = "pandas",
+    ) -> "pd.DataFrame | pl.DataFrame":
+        """Return `fetch_ohlcv` as a DataFrame: timestamp (UTC), open, high, low, close, volume.
+
+        `timestamp` is the index in pandas and the first column in Polars. With `fill="flat"` there is one column
+        more, `filled`: True where the row was filled and not traded.
+
+        Raises:
+            ValueError: as `fetch_ohlcv`, or another library.
+            ModuleNotFoundError: Polars is wanted and not installed; it is the extra `polars` of this package.
+        """
+        checked_library(library)
+        rows, filled = await self._fetch(compression, period, fromdate, todate, fill)
+        marks = filled if fill == "flat" else None
+        return candles_to_polars(rows, marks) if library == "polars" else candles_to_pandas(rows, marks)
+
+    async def coverage(self, fromdate: Moment, todate: Moment, *, per: Per = "interval") -> list[Coverage]:
+        """Return what is known of `[fromdate, todate)`, oldest first and without a hole.
+
+        Rows are (timestamp, end, state, reason). Per interval: runs of `covered` (everything published is stored),
+        `unavailable` (with the reason) and `unknown` (a gap). Per minute: every minute that is touched, `covered`
+        told apart as `traded` and `verified_empty`. It speaks of 1m candles, whatever they are rolled up to; of an
+        unknown symbol everything is unknown.
+
+        Raises:
+            ValueError: an unknown `per`, a datetime without time zone, or an end before the start.
+        """
+        if per not in ("interval", "minute"):
+            raise ValueError(f"per is {per!r}; allowed are 'interval' and 'minute'")
+        spans = checked([(moment_us(fromdate), moment_us(todate))])
+        if not spans:
+            return []
+        async with self.store.connection("read coverage") as connection:
+            if per == "minute":
+                return await read_minutes(connection, self.exchange, self.symbol, spans[0])
+            return as_coverage(await read_coverage(connection, self.exchange, self.symbol, spans[0]))
+
+    @overload
+    async def coverage_df(
+        self, fromdate: Moment, todate: Moment, *, per: Per = "interval", library: Literal["pandas"] = "pandas"
+    ) -> "pd.DataFrame": ...
+
+    @overload
+    async def coverage_df(
+        self, fromdate: Moment, todate: Moment, *, per: Per = "interval", library: Literal["polars"]
+    ) -> "pl.DataFrame": ...
+
+    async def coverage_df(
+        self, fromdate: Moment, todate: Moment, *, per: Per = "interval", library: Library = "pandas"
+    ) -> "pd.DataFrame | pl.DataFrame":
+        """Return `coverage` as a DataFrame: timestamp (UTC; the index in pandas), end, state, reason.
+
+        Per minute it joins a frame of 1m candles on `timestamp`.
+
+        Raises:
+            ValueError, ModuleNotFoundError: as `coverage` and `fetch_ohlcv_df`.
+        """
+        checked_library(library)
+        rows = await self.coverage(fromdate, todate, per=per)
+        return coverage_to_polars(rows) if library == "polars" else coverage_to_pandas(rows)
+
+    async def _fetch(self, compression: int, period: str, fromdate: Moment, todate: Moment, fill: Fill) -> Filled:
         wanted = Timeframe.of_period(compression, period)
-        if fill not in (None, "flat"):
-            raise ValueError(f"fill is {fill!r}; allowed are None and 'flat'")
+        if fill not in (None, "none", "flat"):
+            raise ValueError(f"fill is {fill!r}; allowed are 'none' (or None) and 'flat'")
         window = Window(wanted, moment_us(fromdate), moment_us(todate))
         async with self.store.connection("read candles") as connection:
             sources = await read_sources(connection, self.exchange, self.symbol, wanted)
-            if fill is None:
-                return await read_candles(connection, sources, window)
-            return await read_filled(connection, sources, window, system_now_us())
-
-    async def fetch_ohlcv_df(
-        self, compression: int, period: str, fromdate: Moment, todate: Moment, *, fill: Fill = None
-    ) -> "pd.DataFrame":
-        """Return `fetch_ohlcv` as a DataFrame: columns open, high, low, close, volume; index timestamp, UTC."""
-        import pandas as pd  # noqa: PLC0415 - half a second that only this method needs
-
-        rows = await self.fetch_ohlcv(compression, period, fromdate, todate, fill=fill)
-        frame = pd.DataFrame(rows, columns=["timestamp", "open", "high", "low", "close", "volume"])
-        frame["timestamp"] = pd.to_datetime(frame["timestamp"], utc=True)
-        return frame.set_index("timestamp")
+            if fill == "flat":
+                return await read_filled(connection, sources, window, system_now_us())
+            return Filled(await read_candles(connection, sources, window), [])
