@@ -1,6 +1,7 @@
 """A daemon in this process behind two fault proxies, on a simulated market, and what its store says meanwhile."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.history import DAY_US
 from fullon_simulator import SimulatedMarket
 
+PATIENCE_S = 60.0
 TASKS_PER_LINK = 3
 MARGIN_US = 120 * MINUTE_US
 """The back-fill's beginning moves on with the clock: what is compared begins so much later."""
@@ -34,19 +36,22 @@ class Collecting:
     start_us: int
 
     async def audit(self, minutes: int | None = None) -> Audit:
-        """Compare the store with the market up to the minute before the last: all of it, or only so many minutes.
-
-        Fails where something stored or claimed is not right; what is unknown may be unknown.
-        """
+        """Compare the store with the market up to the minute before the last: all of it, or only so many minutes."""
         end_us = floor_minute_us(self.clock.now_us()) - MINUTE_US
         start_us = self.start_us if minutes is None else end_us - minutes * MINUTE_US
-        found = await audit(self.store, self.market, self.wanted, start_us=start_us, end_us=end_us)
-        assert found.true, (str(found), found.examples)
-        return found
+        return await audit(self.store, self.market, self.wanted, start_us=start_us, end_us=end_us)
 
-    async def is_sound(self) -> bool:
-        """Tell whether nothing is unknown up to the minute before the last."""
-        return (await self.audit()).sound
+    async def is_true(self) -> None:
+        """Fail unless all that is stored and claimed of the last minutes is right, whatever is unknown."""
+        found = await self.audit(minutes=15)
+        assert found.true, (str(found), found.examples)
+
+    async def is_repaired(self, after: str) -> None:
+        """Wait until the store equals the market and nothing is unknown; fail with what differs."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not (found := await self.audit()).sound:
+            assert time.monotonic() < give_up_s, f"not repaired after {after}: {found} {found.examples}"
+            await asyncio.sleep(0.1)
 
     def tasks(self) -> int:
         """Return how many tasks there are besides those of the proxies."""
@@ -56,7 +61,7 @@ class Collecting:
         """Let minutes of the market pass; the ledger is true all the while."""
         until_us = self.clock.now_us() + round(count * MINUTE_US)
         while self.clock.now_us() < until_us:
-            await self.audit(minutes=15)
+            await self.is_true()
             await self.clock.sleep(5.0)
 
 

@@ -54,13 +54,13 @@ async def test_while_postgresql_is_cut_hung_refused_and_reset_nothing_is_lost_or
         await eventually(lambda: proxy.passed["requests"] >= 300_000, "the back-fill was cut in a write")
         await collecting.pass_minutes(0.3)
         await proxy.heal()
-        await eventually(collecting.is_sound, "the back-fill is complete")
+        await collecting.is_repaired("the start")
         tasks = collecting.tasks()
         for outage in (cut_again_and_again, commit_unheard_and_cut, proxy.down):
             await outage()
             await collecting.pass_minutes(OUTAGE_MINUTES)
             await proxy.heal()
-            await eventually(collecting.is_sound, f"all is repaired after {outage.__name__}")
+            await collecting.is_repaired(f"{outage.__name__}")
         await eventually(lambda: collecting.tasks() <= tasks, "no task is left over")
 
 
@@ -68,21 +68,21 @@ async def test_postgresql_may_kill_statements_and_connections_be_full_or_have_no
     collecting: Collecting, servers: PrivateServers
 ) -> None:
     async with running_daemon():
-        await eventually(collecting.is_sound, "the back-fill is complete")
+        await collecting.is_repaired("the start")
         tasks = collecting.tasks()
         for cancel_only in (True, False):
             for _ in range(10):
                 await servers.end_backends(cancel_only=cancel_only)
                 await collecting.clock.sleep(6.0)
-        await eventually(collecting.is_sound, "all is repaired after killed statements and connections")
+        await collecting.is_repaired("killed statements and connections")
         async with servers.full_disk(os.environ["DB_OHLCV_NAME"], *TABLES):
             await collecting.pass_minutes(OUTAGE_MINUTES)
-        await eventually(collecting.is_sound, "all is repaired after a full disk")
+        await collecting.is_repaired("a full disk")
         await collecting.postgres.cut()
         async with servers.exhausted_postgres() as taken:
             assert taken
             await collecting.pass_minutes(OUTAGE_MINUTES)
-        await eventually(collecting.is_sound, "all is repaired after there was no connection left")
+        await collecting.is_repaired("there was no connection left")
         await eventually(lambda: collecting.tasks() <= tasks, "no task is left over")
 
 
@@ -102,14 +102,14 @@ async def test_while_redis_is_cut_hung_full_and_emptied_nothing_is_lost_or_claim
         await proxy.reset()
 
     async with running_daemon():
-        await eventually(collecting.is_sound, "the back-fill is complete")
+        await collecting.is_repaired("the start")
         tasks = collecting.tasks()
         for outage in (cut_again_and_again, append_unheard_and_cut, servers.empty_redis):
             await outage()
             await collecting.pass_minutes(OUTAGE_MINUTES)
             await proxy.heal()
-            await eventually(collecting.is_sound, f"all is repaired after {outage.__name__}")
+            await collecting.is_repaired(f"{outage.__name__}")
         async with servers.full_redis():
             await collecting.pass_minutes(OUTAGE_MINUTES)
-        await eventually(collecting.is_sound, "all is repaired after redis had no memory left")
+        await collecting.is_repaired("redis had no memory left")
         await eventually(lambda: collecting.tasks() <= tasks, "no task is left over")

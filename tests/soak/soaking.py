@@ -37,6 +37,7 @@ from fullon_ohlcv_service.history import DAY_US
 from fullon_orm import dispose_engines, init_db
 from fullon_simulator import SimulatedMarket
 
+VENUES = ("kraken", "binance", "hyperliquid", "bitmex")
 KILLS = ("kill daemon", "kill PostgreSQL", "kill Redis")
 LYING_FOR_EVER = ("halt", "delist", "close", "skew")
 """Facts of the market rather than faults of the wire: what they change is not repaired but recorded."""
@@ -49,13 +50,11 @@ class Plan:
     seed: int = 7
     minutes: float = 5.0
     """Real minutes with faults."""
-    venues: Mapping[str, int] = field(
-        default_factory=lambda: {"kraken": 12, "binance": 50, "hyperliquid": 50, "bitmex": 10}
-    )
+    venues: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(VENUES, 50))
     speed: float = 10.0
-    fault_every_s: float = 60.0
+    fault_every_s: float = 30.0
     """Clock seconds between two faults, on average."""
-    kill_every_s: float = 60.0
+    kill_every_s: float = 40.0
     """Real seconds between two kills, on average."""
     repair_max_s: float = 240.0
     """Real seconds that may pass until everything is repaired."""
@@ -308,8 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Soak the daemon in faults and audit what it stored.")
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 5))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 7))
+    parser.add_argument("--symbols", type=int, default=50, help="how many on each venue")
     parser.add_argument("--kinds", help="only these kinds, separated by commas")
-    parser.add_argument("--kill-every-s", type=float, default=60.0)
+    parser.add_argument("--kill-every-s", type=float, default=40.0)
     parser.add_argument("--keep-log", type=Path, help="where to put the daemon's log")
     options = parser.parse_args(arguments)
     without: Sequence[str] = LYING_FOR_EVER
@@ -317,7 +317,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         without = [kind for kind in _all_kinds() if kind not in options.kinds.split(",")]
     console = Console()
     with tempfile.TemporaryDirectory(prefix="fullon-soak-") as directory:
-        plan = Plan(options.seed, options.minutes, kill_every_s=options.kill_every_s, without=without)
+        plan = Plan(
+            options.seed,
+            options.minutes,
+            venues=dict.fromkeys(VENUES, options.symbols),
+            kill_every_s=options.kill_every_s,
+            without=without,
+        )
         report = asyncio.run(Soak(plan, Path(directory), console).run())
     print_report(report, console)
     if options.keep_log:
