@@ -31,7 +31,7 @@ CONCURRENT_SERIES_MAX = 32
 """Series of one venue that are filled side by side; they share the venue's rate budget page by page."""
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
-CONFIRM_AFTER_US = 60_000_000
+CONFIRM_AFTER_US = 120_000_000
 """How long after its end a minute's history may still change; younger minutes are read again later."""
 UNUSABLE = "unusable row"
 """How the reason begins where a row was read and refused, twice."""

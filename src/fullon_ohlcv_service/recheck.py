@@ -13,6 +13,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.errors import ExchangeError
@@ -30,12 +31,19 @@ EVERY_US = MINUTE_US
 SPAN_MAX_US = 6 * 3600 * 1_000_000
 """How much of a series one re-check reads."""
 SAMPLE_SHARE = 0.1
-"""Share of the re-checks that read an older stretch besides, confirmed or not."""
+"""Share of the re-checks that read an older stretch besides, confirmed or not; every other one of the last day."""
 SAMPLE_US = 60 * MINUTE_US
 IDLE_S = 5.0
 DOUBT_AFTER = 3
 """So many re-checks in a row that had to correct a series are no accident."""
 WHY = "read again over REST"
+
+
+class _Due(NamedTuple):
+    series: Series
+    interval: Interval
+    since_us: int
+    """Where the wanted range begins."""
 
 
 class Rechecker:
@@ -83,15 +91,15 @@ class Rechecker:
             due = await self._due(name, collector)
             if not due:
                 await rt.clock.sleep(IDLE_S)
-            for series, interval in due:
+            for series, interval, since_us in due:
                 self._due_us[series] = rt.clock.now_us() + EVERY_US
                 self._judge(series, await self._read_again(collector, name, series, interval))
                 await asyncio.sleep(pause_s)
                 if random.random() < SAMPLE_SHARE:  # noqa: S311
-                    await self._read_again(collector, name, series, self._older(interval[0]))
+                    await self._read_again(collector, name, series, _older(since_us, interval[0]))
                     await asyncio.sleep(pause_s)
 
-    async def _due(self, name: str, collector: HistoricCollector) -> list[tuple[Series, Interval]]:
+    async def _due(self, name: str, collector: HistoricCollector) -> list[_Due]:
         """Return what is unconfirmed and settled, one stretch a series, the oldest first."""
         rt = self._runtime
         now_us = rt.clock.now_us()
@@ -105,11 +113,11 @@ class Rechecker:
                     ranges[series] = (min(end_us, floor_minute_us(now_us - one.backtest_days * DAY_US)), end_us)
         unconfirmed = await rt.store.unconfirmed(ranges)
         due = [
-            (series, (intervals[0][0], min(intervals[-1][1], intervals[0][0] + SPAN_MAX_US)))
+            _Due(series, (first_us, min(intervals[-1][1], first_us + SPAN_MAX_US)), ranges[series][0])
             for series, intervals in unconfirmed.items()
-            if intervals
+            for first_us, _ in intervals[:1]
         ]
-        return sorted(due, key=lambda one: one[1])
+        return sorted(due, key=lambda one: one.interval)
 
     def _judge(self, series: Series, changed: int) -> None:
         self._corrected[series] += 1
@@ -124,11 +132,6 @@ class Rechecker:
                 channel=series.channel,
             )
             self._on_doubt(series)
-
-    def _older(self, before_us: int) -> Interval:
-        """Return an hour of the last month, at random."""
-        start_us = floor_minute_us(before_us - random.randrange(SAMPLE_US, 30 * DAY_US))  # noqa: S311
-        return start_us, start_us + SAMPLE_US
 
     async def _read_again(self, collector: HistoricCollector, name: str, series: Series, interval: Interval) -> int:
         """Read and write what of the interval is covered; return the number of rows changed."""
@@ -154,3 +157,10 @@ class Rechecker:
         except (StorageUnavailable, ExchangeError) as error:
             self._log.debug("not read again now", exchange=name, symbol=series.symbol, why=str(error))
         return corrections
+
+
+def _older(since_us: int, before_us: int) -> Interval:
+    """Return an hour before `before_us` at random, every other time one of the last day."""
+    span_us = max(SAMPLE_US, before_us - since_us)
+    start_us = floor_minute_us(before_us - random.randint(SAMPLE_US, random.choice((span_us, min(span_us, DAY_US)))))  # noqa: S311
+    return start_us, start_us + SAMPLE_US
