@@ -114,7 +114,8 @@ class Freshness:
             pace.pause_us = usual_us + SMOOTHING * (pause_us - usual_us)
             pace.since_us = now_us
             pace.last_event_us = max(pace.last_event_us, event_us)
-            pace.lag_us = max(0, now_us - event_us)
+            # What a snapshot tells of the time before the subscription is no sign of lateness.
+            pace.lag_us = max(0, now_us - pace.last_event_us)
             pace.patience = 1
             if pace.lag_us <= LAG_MAX_US:
                 pace.step = 0

@@ -64,10 +64,18 @@ def test_data_that_comes_ever_later_is_overdue_though_it_comes() -> None:
     freshness = watched("BTC/USD")
     freshness.feed([trade(10, late_s=1)], at(10))
     assert overdue(freshness, 11) == []
-    freshness.feed([trade(11, late_s=LAG_MAX_US / SECOND_US + 1)], at(11))
-    (one,) = freshness.overdue(at(12))
+    freshness.feed([trade(60, late_s=LAG_MAX_US / SECOND_US + 1)], at(60))
+    (one,) = freshness.overdue(at(61))
     assert one.lagging
     assert "late" in one.reason
+
+
+def test_what_a_snapshot_tells_of_the_time_before_the_subscription_is_not_late() -> None:
+    freshness = watched("BTC/USD")
+    freshness.feed([trade(1, late_s=900)], at(1))
+    assert overdue(freshness, 2) == []
+    freshness.feed([trade(2, late_s=900), trade(40, late_s=900)], at(40))
+    assert overdue(freshness, 41) == ["BTC/USD"], "nothing but old news, again and again"
 
 
 def test_a_late_candle_is_lagging_and_a_running_one_is_not() -> None:
