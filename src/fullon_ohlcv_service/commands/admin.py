@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from fullon_ohlcv_service.commands.session import CommandError, split_name
+from fullon_ohlcv_service.commands.environment import split_name
 from fullon_ohlcv_service.config.database_config import find_user_id
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.errors import CommandError
 from fullon_orm import DatabaseContext
 from fullon_orm.errors import DatabaseMissing, SchemaMismatch
 from fullon_orm.models import Exchange, Symbol

@@ -12,9 +12,10 @@ from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe
 from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, make_table, print_json
-from fullon_ohlcv_service.commands.session import CommandError, complete, open_ledger
+from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.errors import CommandError
 
 SHOWN = 60
 ROWS_MAX = 200_000

@@ -11,9 +11,10 @@ from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe, from_us
 from fullon_ohlcv_service.commands.heat import Cell, HeatMap, read_heat
 from fullon_ohlcv_service.commands.screen import AsJson, From, OfExchange, To, make_console, print_json, say_percent
-from fullon_ohlcv_service.commands.session import CommandError, Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.errors import CommandError
 
 STEPS = ("15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d", "2d", "1w", "2w", "4w", "13w")
 PIPE_COLUMNS = 120

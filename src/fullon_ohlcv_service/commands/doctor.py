@@ -22,15 +22,10 @@ from fullon_ohlcv_service.commands.checks import (
     warn,
 )
 from fullon_ohlcv_service.commands.screen import AsJson, make_console, print_json
-from fullon_ohlcv_service.commands.session import (
-    KNOWN_ERRORS,
-    CommandError,
-    be_quiet,
-    embedded_directory,
-    missing_servers,
-    servers,
-)
+from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, be_quiet, embedded_directory, servers
+from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.errors import CommandError
 
 SIGNS = {Verdict.WELL: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.FAILED: ("✗", "bold red")}
 

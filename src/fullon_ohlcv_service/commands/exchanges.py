@@ -8,11 +8,20 @@ from fullon_exchange import open_exchange
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv_service.commands.admin import open_admin
+from fullon_ohlcv_service.commands.environment import help_without_command
 from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, make_table, print_json
-from fullon_ohlcv_service.commands.session import CommandError, complete
+from fullon_ohlcv_service.commands.session import complete
+from fullon_ohlcv_service.errors import CommandError
 from fullon_orm.models import Exchange
 
-app = typer.Typer(no_args_is_help=True, help="Where is collected.", rich_markup_mode=None)
+app = typer.Typer(
+    callback=help_without_command,
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Where is collected.",
+)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As ccxt spells it: kraken, binance …")]
 
 

@@ -19,9 +19,10 @@ from fullon_ohlcv.records import Interval, State
 from fullon_ohlcv.timeframe import DAY_US, Timeframe, to_us
 from fullon_ohlcv_service.commands.candles import SymbolName, Tf
 from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
-from fullon_ohlcv_service.commands.session import CommandError, Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.errors import CommandError
 
 Format = Literal["parquet", "csv"]
 CHUNK_US = 7 * DAY_US

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.records import CoverageRun, Interval, Series, State
 from fullon_ohlcv.timeframe import Timeframe
-from fullon_ohlcv_service.commands.session import CommandError, Ledger
+from fullon_ohlcv_service.commands.session import Ledger
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.errors import CommandError
 
 COLUMNS_MAX = 5000
 

@@ -14,11 +14,13 @@ from fullon_exchange import open_exchange
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.commands.admin import open_admin
+from fullon_ohlcv_service.commands.environment import split_name
 from fullon_ohlcv_service.commands.exchanges import add_exchange
 from fullon_ohlcv_service.commands.screen import Yes, make_console
-from fullon_ohlcv_service.commands.session import CommandError, be_quiet, complete, servers, split_name
+from fullon_ohlcv_service.commands.session import be_quiet, complete, servers
 from fullon_ohlcv_service.commands.symbols import BACKTEST_DAYS, add_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.errors import CommandError
 from fullon_orm import DatabaseContext, init_db
 from fullon_orm.models import User
 from fullon_orm.models.user import RoleEnum

@@ -11,9 +11,10 @@ from typing import Annotated, TextIO
 import typer
 
 from fullon_log.settings import LEVELS
+from fullon_ohlcv_service.commands.environment import split_name
 from fullon_ohlcv_service.commands.places import log_file
 from fullon_ohlcv_service.commands.screen import make_console
-from fullon_ohlcv_service.commands.session import CommandError, split_name
+from fullon_ohlcv_service.errors import CommandError
 
 READ_MAX_BYTES = 64_000_000
 """So much of the file's end is looked through."""

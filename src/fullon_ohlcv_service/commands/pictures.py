@@ -7,7 +7,7 @@ from typing import Any
 from fullon_ohlcv.reading import Row
 from fullon_ohlcv.timeframe import from_us
 from fullon_ohlcv_service.commands.heat import Cell, HeatMap
-from fullon_ohlcv_service.commands.session import CommandError
+from fullon_ohlcv_service.errors import CommandError
 
 COLORS = {
     "traded": (0.13, 0.55, 0.29),

@@ -11,9 +11,10 @@ from fullon_ohlcv.records import Interval, Series, State
 from fullon_ohlcv_service.commands.again import pieces, progress
 from fullon_ohlcv_service.commands.candles import SymbolName
 from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
-from fullon_ohlcv_service.commands.session import CommandError, Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.errors import CommandError
 from fullon_ohlcv_service.history import HistoricCollector
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.runtime import Runtime, open_runtime

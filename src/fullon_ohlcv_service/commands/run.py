@@ -10,8 +10,9 @@ import typer
 from fullon_embedded import EmbeddedServers, start_servers
 from fullon_ohlcv_service import daemon
 from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, log_file
-from fullon_ohlcv_service.commands.session import CommandError
+from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.errors import CommandError
 
 Duration = Annotated[float | None, typer.Option("--duration", min=0.1, metavar="SECONDS", help="Stop after this long.")]
 
@@ -29,7 +30,7 @@ def run(duration: Duration = None) -> None:
     with ExitStack() as stack:
         console = daemon.take_terminal()
         servers: EmbeddedServers | None = None
-        if missing := daemon.missing_servers():
+        if missing := missing_servers():
             servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
             os.environ.update(servers.environment())
         daemon.run(daemon.serve(console, servers=servers, duration_s=duration))

@@ -18,12 +18,13 @@ from fullon_log import configure_logger
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
-from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE
+from fullon_ohlcv.timeframe import DAY_US
+from fullon_ohlcv_service.commands.environment import split_name
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
-from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
-from fullon_ohlcv_service.daemon import missing_servers
-from fullon_ohlcv_service.errors import ServiceError
-from fullon_ohlcv_service.history import DAY_US, SETTLE_S
+from fullon_ohlcv_service.config.servers import missing_servers
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.errors import CommandError, ServiceError
+from fullon_ohlcv_service.history import SETTLE_S
 from fullon_orm.errors import DatabaseMissing, OrmError, SchemaMismatch
 
 KNOWN_ERRORS = (
@@ -39,39 +40,6 @@ KNOWN_ERRORS = (
 """What is said in one sentence; anything else is a defect and shows where it happened."""
 NOTHING_YET = "no symbol is collected yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one"
 Result = TypeVar("Result")
-__all__ = [
-    "KNOWN_ERRORS",
-    "NOTHING_YET",
-    "CommandError",
-    "Ledger",
-    "be_quiet",
-    "choose_environment",
-    "complete",
-    "embedded_directory",
-    "missing_servers",
-    "open_ledger",
-    "servers",
-    "split_name",
-]
-
-
-class CommandError(ServiceError):
-    """What was asked cannot be done; the sentence says what, and what can."""
-
-
-def choose_environment(*, env_file: Path | None, data_dir: Path | None, demo: bool) -> None:
-    """Read the `.env` file and take what the global options say; with `demo`, everything is the demo's."""
-    if env_file is not None and not env_file.exists():
-        raise CommandError(f"{env_file} does not exist; name a file of lines NAME=value")
-    if demo:
-        data_dir = data_dir or Path.home() / DEMO_DIRECTORY
-        for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
-            os.environ.pop(name, None)
-        load_env_file(data_dir / MARKET_FILE)
-    else:
-        load_env_file(env_file or Path(".env"))
-    if data_dir is not None:
-        os.environ["FULLON_DATA_DIR"] = str(data_dir)
 
 
 def be_quiet() -> None:
@@ -201,11 +169,3 @@ async def open_ledger() -> AsyncIterator[Ledger]:
             rows = await connection.fetch("SELECT series_id, exchange, symbol, channel FROM series")
         known = {tuple(row)[1:]: Series(*row) for row in rows}
         yield Ledger(config, clock, store, {(one.exchange, one.symbol): one for one in sorted(wanted)}, known)
-
-
-def split_name(name: str) -> tuple[str | None, str]:
-    """Take `kraken:BTC/USD` apart; `BTC/USD` and `BTC/USDC:USDC` name no exchange."""
-    exchange, colon, symbol = name.partition(":")
-    if colon and "/" not in exchange and "*" not in exchange:
-        return exchange.strip().lower(), symbol
-    return None, name

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from fullon_ohlcv.timeframe import from_us
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, make_table, print_json, say_percent
-from fullon_ohlcv_service.commands.session import CommandError, Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import Report, SymbolLine, by_venue, read_report, venue_line
 from fullon_ohlcv_service.commands.times import say_span, say_time
+from fullon_ohlcv_service.errors import CommandError
 from fullon_ohlcv_service.status import Phase
 
 STYLES = {

@@ -10,6 +10,7 @@ import typer
 from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
 from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
+from fullon_ohlcv_service.commands.environment import help_without_command
 from fullon_ohlcv_service.commands.estimate import estimate_s
 from fullon_ohlcv_service.commands.screen import (
     AsJson,
@@ -20,15 +21,23 @@ from fullon_ohlcv_service.commands.screen import (
     make_table,
     print_json,
 )
-from fullon_ohlcv_service.commands.session import CommandError, complete
+from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.commands.times import say_span
+from fullon_ohlcv_service.errors import CommandError
 from fullon_orm.models import Symbol
 
 BACKTEST_DAYS = 30
 ASK_ABOVE = 10
 """More symbols than this are added only after a question, named one by one or not."""
 
-app = typer.Typer(no_args_is_help=True, help="What is collected.", rich_markup_mode=None)
+app = typer.Typer(
+    callback=help_without_command,
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="What is collected.",
+)
 Names = Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="BTC/USD, kraken:BTC/USD, or a glob: '*/USDT'.")]
 Days = Annotated[int, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")]
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import from_us, to_us
-from fullon_ohlcv_service.commands.session import CommandError
+from fullon_ohlcv_service.errors import CommandError
 
 FORMS = "2026-11-20, 2026-11-20T12:30, 3h (ago: m, h, d, w) or now"
 _AGO = re.compile(r"(\d{1,6})\s*([mhdw])(\s*ago)?", re.ASCII)

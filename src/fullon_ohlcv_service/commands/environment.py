@@ -1,0 +1,42 @@
+"""What is decided before a command begins: the variables it goes by, and how symbols are named."""
+
+import os
+from pathlib import Path
+
+import typer
+
+from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE
+from fullon_ohlcv_service.config.settings import load_env_file
+from fullon_ohlcv_service.errors import CommandError
+
+USAGE = 2
+
+
+def choose_environment(*, env_file: Path | None, data_dir: Path | None, demo: bool) -> None:
+    """Read the `.env` file and take what the global options say; with `demo`, everything is the demo's."""
+    if env_file is not None and not env_file.exists():
+        raise CommandError(f"{env_file} does not exist; name a file of lines NAME=value")
+    if demo:
+        data_dir = data_dir or Path.home() / DEMO_DIRECTORY
+        for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
+            os.environ.pop(name, None)
+        load_env_file(data_dir / MARKET_FILE)
+    else:
+        load_env_file(env_file or Path(".env"))
+    if data_dir is not None:
+        os.environ["FULLON_DATA_DIR"] = str(data_dir)
+
+
+def help_without_command(context: typer.Context) -> None:
+    """Show the help of a group that is called without a command; that is a mistake, and ends as one."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(USAGE)
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """Take `kraken:BTC/USD` apart; `BTC/USD` and `BTC/USDC:USDC` name no exchange."""
+    exchange, colon, symbol = name.partition(":")
+    if colon and "/" not in exchange and "*" not in exchange:
+        return exchange.strip().lower(), symbol
+    return None, name
