@@ -222,6 +222,7 @@ class OhlcvServiceDaemon:
         parts["reconcile"] = lambda: self._reconcile(config, apply)
         parts["notifications"] = self._listen
         parts["status"] = reporter.run
+        parts["closed candles"] = runtime.closings.run
         parts["writer"] = lambda: self._stay_writer(lock)
         if self._servers is not None:
             servers = self._servers

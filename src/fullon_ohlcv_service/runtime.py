@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from fullon_cache import ProcessCache, TradesCache
+from fullon_cache import ClosedCandles, ProcessCache, TradesCache
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError, VenueClosed
@@ -18,6 +18,7 @@ from fullon_exchange.origin import resolve
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv_service.closings import Closings
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.markets import Markets
 from fullon_ohlcv_service.status import StatusBoard
@@ -140,6 +141,7 @@ class Runtime:
     exchanges: Exchanges
     claims: Claims
     board: StatusBoard
+    closings: Closings
     markets: Markets = field(default_factory=Markets)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Names this run of the program in what it leaves in Redis."""
@@ -159,10 +161,12 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
         store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us))
         trades_cache = await stack.enter_async_context(TradesCache())
         process_cache = await stack.enter_async_context(ProcessCache())
+        closed_candles = await stack.enter_async_context(ClosedCandles())
         board = StatusBoard(clock)
         exchanges = Exchanges(clock, board, config.historical_limit)
         stack.push_async_callback(exchanges.close)
-        yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), board)
+        closings = Closings(clock, store, closed_candles)
+        yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), board, closings)
 
 
 def _check_origins() -> None:

@@ -148,6 +148,7 @@ class CandleSink:
                 self._log.warning("candle refused", exchange=self._exchange, row=row, why=reason)
         for symbol, batch in batches.items():
             rt.board.add_rows(self._exchange, symbol, len(batch.rows))
+        rt.closings.note({write.series: write.covered for write in writes})
         left_to_history = any(batch.suspect for batch in batches.values())
         for symbol, claim_us in claims.items():
             series = await rt.store.series(self._exchange, symbol, "candles1m")

@@ -225,6 +225,7 @@ class GlobalTradeBatcher:
             result = await self._persist("storing trades", lambda: rt.store.write_trades(writes))
             for write in writes:
                 rt.board.add_rows(name, write.series.symbol, len(write.rows))
+            rt.closings.note({write.candles: write.covered for write in writes if write.candles is not None})
             for row, reason in result.rejected:
                 self._log.warning("trade refused", exchange=name, row=row, why=reason)
         left_to_history = any(batch.suspect for batch in batches.values())

@@ -1,6 +1,7 @@
 """Process status, trade streams and candle caches in Redis."""
 
 from fullon_cache.base_cache import BaseCache
+from fullon_cache.closed_candles import ClosedCandle, ClosedCandles, closed_channel, watch_closed
 from fullon_cache.connection_pool import ConnectionPool
 from fullon_cache.errors import (
     CacheError,
@@ -30,6 +31,8 @@ __all__ = [
     "BaseCache",
     "CacheError",
     "CacheSettings",
+    "ClosedCandle",
+    "ClosedCandles",
     "ConfigurationError",
     "ConnectionError",
     "ConnectionPool",
@@ -49,4 +52,6 @@ __all__ = [
     "StreamFull",
     "StreamReset",
     "TradesCache",
+    "closed_channel",
+    "watch_closed",
 ]

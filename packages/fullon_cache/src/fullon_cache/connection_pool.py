@@ -102,7 +102,7 @@ class ConnectionPool:
             CacheError: any other refusal of the server; `code` says which.
         """
         answer = self.client.execute_command(*words)  # type: ignore[no-untyped-call]
-        return await self._bounded(answer, within_s)
+        return await self.bounded(answer, within_s)
 
     async def run_all(self, commands: Iterable[Sequence[Word]]) -> list[Any]:
         """Send many commands in one go and return their answers; each is carried out for itself.
@@ -113,7 +113,7 @@ class ConnectionPool:
         for words in commands:
             pipeline.execute_command(*words)
         # redis-py would put all that was sent into the sentence of its error.
-        answers = await self._bounded(pipeline.execute(raise_on_error=False))
+        answers = await self.bounded(pipeline.execute(raise_on_error=False))
         for answer in answers:
             if isinstance(answer, redis_errors.RedisError):
                 raise translated(answer, self.settings) from answer
@@ -130,9 +130,13 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close the connections; the next command opens new ones."""
-        await self._bounded(self.client.connection_pool.aclose())
+        await self.bounded(self.client.connection_pool.aclose())
 
-    async def _bounded(self, work: Awaitable[_Answer], within_s: float = 0.0) -> _Answer:
+    async def bounded(self, work: Awaitable[_Answer], within_s: float = 0.0) -> _Answer:
+        """Wait for something of redis-py's, for the time-outs of connecting and answering and `within_s` at most.
+
+        Raises: as `run`.
+        """
         timeouts_s = self.settings.connect_timeout_s + 2 * self.settings.socket_timeout_s
         try:
             async with asyncio.timeout(timeouts_s + within_s):

@@ -326,6 +326,20 @@ SELECT us_of(timestamp), open, high, low, close, volume, trades FROM candles
 WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
 ORDER BY timestamp
 
+-- name: closed_minutes
+-- Covered minutes of many series of 1m candles, with their candles.
+SELECT asked.series_id, minute.start_us, stored.open, stored.high, stored.low, stored.close, stored.volume, stored.trades
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS asked(series_id, start_us, end_us)
+JOIN coverage USING (series_id)
+CROSS JOIN LATERAL generate_series(asked.start_us, asked.end_us - 1, 60000000) AS minute(start_us)
+LEFT JOIN LATERAL (
+    SELECT * FROM candles
+    WHERE candles.series_id = asked.series_id AND candles.timestamp = at_us(minute.start_us)
+    LIMIT 1
+) AS stored ON true
+WHERE coverage.covered @> span_us(minute.start_us, minute.start_us + 60000000)
+ORDER BY minute.start_us, asked.series_id
+
 -- name: trades_between
 SELECT us_of(timestamp), price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END FROM trades
 WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)

@@ -123,6 +123,14 @@ class MinuteState(NamedTuple):
     reason: str | None = None
 
 
+class ClosedMinute(NamedTuple):
+    """A covered minute of a series of 1m candles: its candle, None where it is verified empty."""
+
+    series: Series
+    timestamp_us: int
+    candle: CandleRow | None
+
+
 class Lifecycle(StrEnum):
     """Whether a market, or a whole venue, is traded."""
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fullon_ohlcv.batches import CandleBatch, TradeBatch, checked_reason
 from fullon_ohlcv.connection import (
@@ -20,6 +20,7 @@ from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read
 from fullon_ohlcv.records import (
     CandleRow,
     CandleWrite,
+    ClosedMinute,
     CoverageRun,
     CoverageSummary,
     Interval,
@@ -77,7 +78,7 @@ class TimeseriesStore:
     @asynccontextmanager
     async def open(
         cls, *, test: bool = False, pool_max: int = 8, now_us: Callable[[], int] = system_now_us
-    ) -> "AsyncIterator[TimeseriesStore]":
+    ) -> AsyncIterator[Self]:
         """Connect to the database that the environment names; create it and its schema where missing.
 
         `test` takes `DB_TEST_NAME` instead of `DB_OHLCV_NAME`. Rows may not lie more than a day beyond `now_us`.
@@ -192,6 +193,19 @@ class TimeseriesStore:
         async with self.connection("read candles") as connection:
             rows = await connection.fetch(statement("candles_between"), series.series_id, *interval)
         return [tuple(row) for row in rows]
+
+    async def read_closed(self, wanted: Sequence[tuple[Series, Interval]]) -> list[ClosedMinute]:
+        """Return the minutes of these intervals that are covered, oldest first; series of 1m candles, whole minutes.
+
+        One query for all of them. A minute that is not covered (any more) is left out.
+        """
+        by_id = {series.series_id: series for series, _ in wanted}
+        columns = [series.series_id for series, _ in wanted], [span[0] for _, span in wanted], [s[1] for _, s in wanted]
+        async with self.connection("read closed minutes") as connection:
+            rows = await connection.fetch(statement("closed_minutes"), *columns)
+        return [
+            ClosedMinute(by_id[row[0]], row[1], None if row[2] is None else (row[1], *tuple(row)[2:])) for row in rows
+        ]
 
     async def read_trades(self, series: Series, interval: Interval) -> list[TradeRow]:
         """Return the stored trades of an interval as they would be written, in the order of a fold."""
