@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
-import sys
 import tomllib
 import zipfile
 from email import message_from_string
@@ -55,15 +54,6 @@ def declared(project: Path) -> list[Requirement]:
 @pytest.fixture(scope="module")
 def lock() -> dict[str, Any]:
     return read_toml(ROOT / "poetry.lock")
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Build the wheel of every package as a publisher would; by package name."""
-    target = tmp_path_factory.mktemp("wheels")
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(target))
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, *map(str, PROJECTS)], check=True, timeout=100)
-    return {path.name.split("-")[0]: path for path in target.glob("*.whl")}
 
 
 def metadata(wheel: Path) -> Message:
