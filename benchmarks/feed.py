@@ -189,12 +189,11 @@ class _Feeder:
             if left_s > 0.002:
                 await asyncio.sleep(left_s - 0.001)
                 left_s = started_s + number * step_s - time.perf_counter()
-            elif number % 16 == 0:
-                await asyncio.sleep(0)
             if left_s > 0:
                 time.sleep(left_s)  # noqa: ASYNC251 - at most 2 ms
             socket.send(frame.replace(place, _stamp(wire, self._now())))
             self._board[SENT] += 1
+            await asyncio.sleep(0)  # the loop writes when it has turned
 
     async def _follow_sockets(self, group: asyncio.TaskGroup, plan: Steady) -> None:
         known: set[Socket] = set()
