@@ -1,8 +1,10 @@
 """Closed candles are told to those who listen, and silence is told apart from death."""
 
 import asyncio
+import sys
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +115,26 @@ async def test_silence_alone_is_no_error(redis: ConnectionPool, monkeypatch: pyt
             await asyncio.sleep(0.01)
         await cache.publish([a_candle()])
         assert await heard == a_candle()
+
+
+async def test_the_readme_example_hears_of_closed_candles(redis: ConnectionPool) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    example = readme[readme.index("hears of them") :].split("```python\n")[1].split("```")[0]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-W", "error", "-c", example, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    channel = closed_channel(redis.settings.database)
+    try:
+        async with asyncio.timeout(30), ClosedCandles() as cache:
+            while (await redis.run("PUBSUB", "NUMSUB", channel))[1] == 0:
+                await asyncio.sleep(0.02)
+            await cache.publish([a_candle(), an_empty_minute(), a_candle(1, symbol="ETH/USD")])
+            said = [await process.stdout.readline() for _ in range(2)]
+    finally:
+        process.kill()
+        await process.wait()
+    assert said == [
+        b"BTC/USD 2026-03-02 12:00:00+00:00 1.0 2.5 0.5 2.0 3.25\n",
+        b"ETH/USD 2026-03-02 12:01:00+00:00 1.0 2.5 0.5 2.0 3.25\n",
+    ]
