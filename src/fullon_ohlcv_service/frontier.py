@@ -5,7 +5,7 @@ two connections carry a symbol for a while, because one replaces the other, thei
 goes on without a hole. The last one to leave ends the run. Nothing else makes live coverage.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -53,6 +53,8 @@ class Left:
     """A symbol that a connection carries no longer."""
 
     symbol: str
+    proved: Interval
+    """The minutes that live had proved without a break when the connection left."""
     next_us: int | None
     """The first minute that live will still prove; None where no other connection carries the symbol."""
     whole: bool
@@ -61,6 +63,8 @@ class Left:
 
 @dataclass(slots=True)
 class _Run:
+    first_us: int
+    """Its first minute."""
     next_us: int
     """The first minute not proved yet."""
     proved_us: int
@@ -93,7 +97,8 @@ class Frontier:
         """
         run = self._runs.get(symbol)
         if run is None:
-            run = self._runs[symbol] = _Run(ceil_minute_us(timestamp_us), timestamp_us)
+            first_us = ceil_minute_us(timestamp_us)
+            run = self._runs[symbol] = _Run(first_us, first_us, timestamp_us)
         run.since_us.setdefault(connection, timestamp_us)
         self._connections.setdefault(connection, _Connection()).symbols[symbol] = None
         return run.next_us
@@ -119,10 +124,11 @@ class Frontier:
     def _leave(self, connection: str, symbol: str) -> Left:
         run = self._runs[symbol]
         run.proved_us = self._proved_us(run)
+        proved = (run.first_us, run.next_us)
         del run.since_us[connection]
         if not run.since_us:
             del self._runs[symbol]
-            return Left(symbol, None, whole=False)
+            return Left(symbol, proved, None, whole=False)
         for other in run.since_us:
             # What the two have proved together may complete a minute: look at the next watermark.
             self._connections[other].horizon_us = 0
@@ -130,8 +136,8 @@ class Frontier:
         whole = begins_us <= run.proved_us
         if not whole:
             run.proved_us = begins_us
-            run.next_us = max(run.next_us, ceil_minute_us(begins_us))
-        return Left(symbol, run.next_us, whole)
+            run.first_us = run.next_us = max(run.next_us, ceil_minute_us(begins_us))
+        return Left(symbol, proved, run.next_us, whole)
 
     def _proved_us(self, run: _Run) -> int:
         """Return how far the run is proved: as far as what its connections have proved overlaps."""
@@ -146,10 +152,14 @@ class Frontier:
         carried = self._connections.get(connection)
         return carried is not None and symbol in carried.symbols
 
-    def carriers(self, symbol: str) -> Collection[str]:
-        """Return the connections that carry `symbol`."""
+    def eldest(self, symbol: str) -> str | None:
+        """Return the connection that has carried `symbol` for longest; None where none does."""
         run = self._runs.get(symbol)
-        return () if run is None else run.since_us.keys()
+        return None if run is None else next(iter(run.since_us))
+
+    def first_us(self, symbol: str) -> int:
+        """Return the first minute of what `symbol` is proved for without a break until now."""
+        return self._runs[symbol].first_us
 
     def skip_to(self, symbol: str, minute_us: int) -> int:
         """Give up proving the minutes of `symbol` before `minute_us`; return the first it will still prove."""

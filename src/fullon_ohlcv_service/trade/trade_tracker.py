@@ -2,16 +2,18 @@
 
 Trades are stored as they come; coverage follows the watermarks, whole minutes at a time, and stops where an id was
 skipped: those minutes stay unknown until REST has confirmed them. Ids are followed connection by connection, for two
-may deliver the same trades for a while; where one leaves, its last id must meet the first of the other.
+may deliver the same trades for a while; where one leaves, its last id must meet the first of whichever goes on, even
+after a break: what was claimed just before it or since may hold one of the ids that are missing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.records import (
     Disconnected,
     Event,
+    Interval,
     Subscribed,
     Trade,
     Trades,
@@ -32,6 +34,8 @@ class _Ids:
     first_us: int
     last_id: int
     last_us: int
+    broken_off: Interval | None = None
+    """Of one that has left: what live has proved until it last broke off; None where it went on."""
 
 
 class TradeTracker:
@@ -41,6 +45,8 @@ class TradeTracker:
         self._ids_sequential = ids_sequential
         self._frontier = Frontier()
         self._ids: dict[tuple[str, str], _Ids] = {}
+        self._left: dict[str, _Ids] = {}
+        """By symbol: the ids of a connection that has left, until those of the one that goes on are known."""
         self._batches: dict[str, TradeBatch] = {}
         self.claims: dict[str, int | None] = {}
         """By symbol that changed since it was last cleared: the first minute live will still prove; None = none."""
@@ -122,33 +128,57 @@ class TradeTracker:
         ids = self._ids.get(key)
         if ids is None:
             self._ids[key] = _Ids(trade_id, trade.timestamp_us, trade_id, trade.timestamp_us)
+            self._join(trade.symbol)
             return
         if trade_id <= ids.last_id:
             return
-        self._check_next(trade.symbol, ids, trade_id, trade.timestamp_us)
+        if skipped := trade_id - ids.last_id - 1:
+            self.skipped_ids += skipped
+            self._doubt_between(trade.symbol, ids.last_us, trade.timestamp_us)
         ids.last_id = trade_id
         ids.last_us = trade.timestamp_us
 
-    def _check_next(self, symbol: str, before: _Ids, next_id: int, next_us: int) -> None:
-        """Doubt the minutes in which ids between `before` and the next one may have been lost."""
-        skipped = next_id - before.last_id - 1
-        if skipped <= 0:
-            return
-        self.skipped_ids += skipped
-        start_us = floor_minute_us(min(before.last_us, next_us))
-        end_us = floor_minute_us(next_us) + MINUTE_US
-        self._batch(symbol).doubt((start_us, end_us))
-        self.claims[symbol] = self._frontier.skip_to(symbol, end_us)
+    def _doubt_between(self, symbol: str, before_us: int, after_us: int) -> None:
+        """Doubt the minutes in which a trade between two others may have been lost."""
+        self._doubt(symbol, floor_minute_us(min(before_us, after_us)), floor_minute_us(after_us) + MINUTE_US)
+        self.claims[symbol] = self._frontier.skip_to(symbol, floor_minute_us(after_us) + MINUTE_US)
+
+    def _doubt(self, symbol: str, start_us: int, end_us: int) -> None:
+        if start_us < end_us:
+            self._batch(symbol).doubt((start_us, end_us))
 
     def _leave(self, connection: str, left: Left) -> None:
-        """Let another connection go on where this one has ended."""
-        self.claims[left.symbol] = left.next_us
-        ids = self._ids.pop((connection, left.symbol), None)
-        if ids is None or not left.whole:
+        """Keep what the ids of a connection say for whichever goes on."""
+        symbol = left.symbol
+        self.claims[symbol] = left.next_us
+        if (ids := self._ids.pop((connection, symbol), None)) is not None:
+            # An earlier one that nobody has gone on from yet knows of more that may be missing.
+            self._left.setdefault(symbol, ids)
+        if not left.whole and (before := self._left.get(symbol)) is not None:
+            start_us = left.proved[0] if before.broken_off is None else before.broken_off[0]
+            before.broken_off = (start_us, left.proved[1])
+        self._join(symbol)
+
+    def _join(self, symbol: str) -> None:
+        """Compare the ids of the connection that goes on with those of one that has left, once both are known.
+
+        Whoever began later has a predecessor that may still deliver what comes before, and waits.
+        """
+        eldest = self._frontier.eldest(symbol)
+        begun = None if eldest is None else self._ids.get((eldest, symbol))
+        if begun is None or (before := self._left.pop(symbol, None)) is None:
             return
-        for other in self._frontier.carriers(left.symbol):
-            begun = self._ids.get((other, left.symbol))
-            if begun is None:
-                self._ids[other, left.symbol] = replace(ids)
-            else:
-                self._check_next(left.symbol, ids, begun.first_id, begun.first_us)
+        skipped = begun.first_id - before.last_id - 1
+        if skipped <= 0:
+            return
+        if before.broken_off is None:
+            self.skipped_ids += skipped
+            self._doubt_between(symbol, before.last_us, begun.first_us)
+            return
+        # The venue numbered trades while nobody listened. None of them need be lost, but those that are would lie
+        # after the last trade before the break, or before the first one after it.
+        start_us, broken_us = before.broken_off
+        self._doubt(symbol, max(start_us, floor_minute_us(before.last_us)), broken_us)
+        end_us = floor_minute_us(begun.first_us) + MINUTE_US
+        self._doubt(symbol, self._frontier.first_us(symbol), end_us)
+        self.claims[symbol] = self._frontier.skip_to(symbol, end_us)
