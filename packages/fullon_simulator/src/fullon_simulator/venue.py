@@ -150,14 +150,16 @@ class Venue(ABC):
         Raises:
             PortUnavailable: the port is taken.
         """
-        app = web.Application(middlewares=[self._pass])
+        # No middleware: aiohttp keeps what is behind one in a cache of the process, and with it the whole market.
+        app = web.Application()
         for route, handler in self._rest.routes().items():
             method, _, path = route.rpartition(" ")
-            app.router.add_route(method or "GET", path, handler)
+            app.router.add_route(method or "GET", path, partial(self._pass, handler))
         for path in self._socket_paths:
-            app.router.add_get(path, self._serve_socket)
+            app.router.add_get(path, partial(self._pass, self._serve_socket))
         if self.control is not None:
             app.router.add_route("*", f"{CONTROL_PATH}{{rest:(/.*)?}}", self.control)
+        app.router.add_route("*", "/{rest:.*}", partial(self._pass, _refuse_path))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
         await self._runner.setup()
         try:
@@ -221,10 +223,7 @@ class Venue(ABC):
         if self.outlet.beats(connection):
             connection.ping()
 
-    @web.middleware
-    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith(CONTROL_PATH):
-            return await handler(request)
+    async def _pass(self, handler: Handler, request: web.Request) -> web.StreamResponse:
         self.counters.paths[request.path] += 1
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return self.outlet.admit(request) or await handler(request)
@@ -265,3 +264,7 @@ class Venue(ABC):
             self.connections.discard(connection)
             self.left(connection)
         return socket
+
+
+async def _refuse_path(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
