@@ -1,6 +1,8 @@
 """The live table of a terminal."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -8,9 +10,22 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fullon_ohlcv_service.columns import Cell, Column, make_table
 from fullon_ohlcv_service.status import Phase, StatusBoard, SymbolStatus
 
 REFRESH_S = 0.5
+HEAD_LINES = 4
+PROBLEMS_SHOWN = 3
+COLUMNS = (
+    Column("exchange"),
+    Column("symbol"),
+    Column("phase"),
+    Column("covered", right=True),
+    Column("rows/s", right=True, spare=4),
+    Column("eta", right=True, spare=2),
+    Column("last candle", right=True, spare=3),
+    Column("lag", right=True, spare=1),
+)
 _STYLE = {
     Phase.WAITING: "dim",
     Phase.CATCHING_UP: "yellow",
@@ -38,45 +53,45 @@ async def show_table(board: StatusBoard, console: Console) -> None:
 def build_table(board: StatusBoard, console: Console) -> Table:
     """Return the table of as many symbols as the terminal has room for, those that need attention first."""
     lines = board.lines()
-    room = max(5, console.size.height - 6)
-    shown = lines
-    if len(lines) > room:
-        shown = sorted(lines, key=lambda line: _ATTENTION[line.phase])[:room]
-    counts = {phase: sum(line.phase is phase for line in lines) for phase in Phase}
-    summary = ", ".join(f"{count} {phase.value}" for phase, count in counts.items() if count)
+    summary = _summary(board, lines)
+    room = max(5, console.size.height - HEAD_LINES - len(summary))
+    shown = lines if len(lines) <= room else sorted(lines, key=lambda line: _ATTENTION[line.phase])[:room]
     if len(shown) < len(lines):
-        summary += f"; {len(lines) - len(shown)} more not shown"
-    if coarse := sum(bool(line.coarse_us) for line in lines):
-        summary += f"\nolder than 1m candles reach, coarser ones: {coarse} symbols"
-    for name, why in sorted(board.venue_problems.items()):
-        summary += f"\n{name} cannot be reached, tried again for ever: {why}"
+        summary[0] += f"; {len(lines) - len(shown)} more not shown"
     now = datetime.fromtimestamp(board.clock.now_us() // 1_000_000, UTC)
-    table = Table(
-        title=f"fullon_ohlcv_service · {now:%Y-%m-%d %H:%M:%S} UTC",
-        caption=summary or "no symbols in the database yet; waiting for some",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name, width in (("exchange", 8), ("symbol", 10), ("phase", 11)):
-        table.add_column(name, no_wrap=True, min_width=width)
-    for name, width in (("covered", 8), ("rows/s", 6), ("eta", 8), ("last candle", 16), ("lag", 8)):
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    for line in shown:
-        table.add_row(*_cells(line, now))
+    table = make_table(console, COLUMNS, [_cells(line, now) for line in shown])
+    table.title = f"fullon_ohlcv_service · {now:%Y-%m-%d %H:%M:%S} UTC · Ctrl-C ends it"
+    table.caption = "\n".join(summary)
+    table.title_justify = table.caption_justify = "left"
     return table
 
 
-def _cells(line: SymbolStatus, now: datetime) -> list[Text | str]:
-    style = _STYLE[line.phase]
-    if line.problem:
-        return [line.wanted.exchange, line.wanted.symbol, Text(line.problem, style, overflow="ellipsis")]
+def _summary(board: StatusBoard, lines: Sequence[SymbolStatus]) -> list[str]:
+    """Return the lines below the table: how many are in which phase, and what is wrong."""
+    counts = Counter(line.phase for line in lines)
+    said = [", ".join(f"{counts[phase]} {phase.value}" for phase in Phase if counts[phase])]
+    if not lines:
+        said = ["no symbols in the database yet; waiting for some"]
+    if coarse := sum(bool(line.coarse_us) for line in lines):
+        said.append(f"older than 1m candles reach, coarser ones: {coarse} symbols")
+    for name, why in sorted(board.venue_problems.items()):
+        said.append(f"{name} cannot be reached, tried again for ever: {why}")
+    sick = [line for line in lines if line.problem]
+    said += [f"{line.wanted}: {line.problem}" for line in sick[:PROBLEMS_SHOWN]]
+    if len(sick) > PROBLEMS_SHOWN:
+        said.append(f"and {len(sick) - PROBLEMS_SHOWN} more: fullon-ohlcv status")
+    return said
+
+
+def _cells(line: SymbolStatus, now: datetime) -> list[Cell]:
+    is_behind = line.phase is Phase.CATCHING_UP
     return [
         line.wanted.exchange,
         line.wanted.symbol,
-        Text(line.phase.value, style),
+        Text(line.phase.value, _STYLE[line.phase]),
         "" if line.covered_ratio is None else f"{_floor_percent(line.covered_ratio)} %",
         f"{line.rate_rows_s:,.0f}",
-        "" if line.eta_s is None or line.phase is not Phase.CATCHING_UP else format_duration(line.eta_s),
+        "" if line.eta_s is None or not is_behind else format_duration(line.eta_s),
         _last_candle(line.last_candle_us, now),
         "" if line.lag_s is None else format_duration(line.lag_s),
     ]

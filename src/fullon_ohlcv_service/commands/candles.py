@@ -1,5 +1,6 @@
 """`fullon-ohlcv candles`: stored candles as a table, a chart in the terminal, or a picture."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +12,20 @@ from rich.text import Text
 from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, make_table, print_json
+from fullon_ohlcv_service.columns import Cell, Column, make_table
+from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.errors import CommandError
 
+NUMBERS = ("open", "high", "low", "close", "volume")
+COLUMNS = (Column("timestamp"), *(Column(name, right=True) for name in NUMBERS))
 SHOWN = 60
 ROWS_MAX = 200_000
 CHART_HEIGHT = 24
+LABEL_WIDTH = 20
+"""Of a time below a chart, in cells, with room around it."""
 SymbolName = Annotated[str, typer.Argument(metavar="SYMBOL", help="BTC/USD, or kraken:BTC/USD.")]
 Tf = Annotated[str, typer.Option("--tf", metavar="1m", help="Timeframe: 1m, 5m, 1h, 1d, 1w, 1M …")]
 
@@ -39,7 +45,10 @@ def candles(
     A timestamp is the opening, in UTC. A missing row is a bucket in which nothing was traded, or is a gap:
     `fullon-ohlcv coverage` tells them apart.
 
-    Examples: fullon-ohlcv candles BTC/USD --tf 5m --chart    fullon-ohlcv candles kraken:BTC/USD --from 1d --json
+    \b
+    Examples:
+      fullon-ohlcv candles BTC/USD --tf 5m --chart
+      fullon-ohlcv candles kraken:BTC/USD --from 1d --json
     """
     timeframe = Timeframe.parse(tf)
     one, interval, rows = complete(_read(symbol, timeframe, start, end))
@@ -51,7 +60,7 @@ def candles(
         draw_candles(_drawable(rows, title), title, png)
         console.print(f"{png}: {len(rows)} candles, {title}")
     elif as_json:
-        keys = ("timestamp", "open", "high", "low", "close", "volume")
+        keys = ("timestamp", *NUMBERS)
         listed = [dict(zip(keys, (row[0].isoformat(), *row[1:]), strict=True)) for row in rows]
         print_json({"exchange": one.exchange, "symbol": one.symbol, "timeframe": str(timeframe), "candles": listed})
     elif chart:
@@ -94,17 +103,27 @@ def say_number(value: float) -> str:
     return f"{Decimal(repr(value)).normalize():f}"
 
 
+def _places(values: Iterable[float]) -> int:
+    """Return how many decimals the longest of them has."""
+    return max((len(say_number(value).partition(".")[2]) for value in values), default=0)
+
+
+def _aligned(value: float, places: int, console: Console) -> str:
+    """Return a number with its point below that of the others; in a pipe as it was written."""
+    return f"{Decimal(repr(value)):.{places}f}" if console.is_terminal else say_number(value)
+
+
 def _table(rows: list[Row], title: str, console: Console) -> None:
     if console.is_terminal:
         console.print(Text(title, "bold"))
-    numbers = ("open", "high", "low", "close", "volume")
-    table = make_table(console, "timestamp", *numbers, right=numbers)
+    columns = list(zip(*(row[1:] for row in rows), strict=True)) or [()] * len(NUMBERS)
+    places = [_places(value for column in columns[:4] for value in column), _places(columns[4])]
+    cells: list[list[Cell]] = []
     for row in rows:
-        style = "green" if row[4] >= row[1] else "red"
-        cells = [Text(say_number(value)) for value in row[1:]]
-        cells[3].stylize(style)
-        table.add_row(f"{row[0]:%Y-%m-%d %H:%M}", *cells)
-    console.print(table)
+        prices = [Text(_aligned(value, places[0], console)) for value in row[1:5]]
+        prices[3].stylize("green" if row[4] >= row[1] else "red")
+        cells.append([f"{row[0]:%Y-%m-%d %H:%M}", *prices, _aligned(row[5], places[1], console)])
+    console.print(make_table(console, COLUMNS, cells))
     if not rows:
         console.print("no candles there")
 
@@ -124,6 +143,7 @@ def _chart(rows: list[Row], title: str, console: Console) -> None:
     columns = zip(*(row[1:5] for row in shown), strict=True)
     prices = dict(zip(("Open", "High", "Low", "Close"), map(list, columns), strict=True))
     plot.candlestick(times, prices)
+    plot.xticks(times[:: max(1, len(times) * LABEL_WIDTH // width)])
     plot.title(title)
     drawn = plot.build()
     print(drawn if console.is_terminal else plot.uncolorize(drawn))

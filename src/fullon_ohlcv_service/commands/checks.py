@@ -105,8 +105,8 @@ def check_clock() -> Iterator[Check]:
         yield warn("clock", f"accelerated {clock.speed:g} times by FULLON_CLOCK", "unset it for real exchanges")
 
 
-def check_origins() -> Iterator[Check]:
-    """Look at exchanges that are moved elsewhere."""
+def check_origins(*, is_demo: bool) -> Iterator[Check]:
+    """Look at exchanges that are moved elsewhere, which in the demo they ought to be."""
     variables = {origin_variable(name): name for name in NATIVE_EXCHANGES}
     for variable, value in sorted(os.environ.items()):
         if not re.fullmatch(r"FULLON_\w+_ORIGIN", variable) or not value.strip():
@@ -121,7 +121,11 @@ def check_origins() -> Iterator[Check]:
         except ValueError as error:
             yield fail("origins", str(error), f"correct {variable}, or unset it")
         else:
-            yield warn("origins", f"{name} is read from {value}", f"unset {variable} for the real exchange")
+            found = f"{name} is read from {value}"
+            if is_demo:
+                yield well("origins", f"{found}, the demo's market")
+            else:
+                yield warn("origins", found, f"unset {variable} for the real exchange")
 
 
 def check_machine(directory: Path | None) -> Iterator[Check]:
@@ -257,7 +261,7 @@ async def check_wanted(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
         yield warn("symbols", "none is collected", "`fullon-ohlcv symbols add kraken:BTC/USD` adds one")
         return
     grouped = by_exchange(wanted)
-    yield well("symbols", f"{len(wanted)} of {len(grouped)} exchanges are collected")
+    yield well("symbols", f"{len(wanted)} are collected, from {', '.join(sorted(grouped))}")
     for name, symbols in sorted(grouped.items()):
         async for check in _check_exchange(name, symbols):
             yield check

@@ -31,7 +31,7 @@ LEGEND = (
 
 
 def coverage(
-    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="By default all.")] = None,
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.")] = None,
     *,
     exchange: OfExchange = None,
     start: From = None,
@@ -47,7 +47,10 @@ def coverage(
     Traded, verified empty, unavailable (the exchange does not serve it) or unknown (a gap).
     Exit code 0: nothing is unknown; 1: something is; 2: it cannot be told.
 
-    Examples: fullon-ohlcv coverage -x kraken    fullon-ohlcv coverage BTC/USD --from 90d --png coverage.png
+    \b
+    Examples:
+      fullon-ohlcv coverage -x kraken
+      fullon-ohlcv coverage BTC/USD --from 90d --png coverage.png
     """
     console = make_console()
     heat = complete(_read(symbols, exchange, (start, end), per, console))
@@ -128,10 +131,12 @@ def _show(heat: HeatMap, console: Console) -> None:
         ratio = 1 - sum(cell.unknown for cell in known) / minutes if minutes else None
         line.append(f"  {say_percent(ratio):>8}", "" if ratio == 1 else "red")
         console.print(line, soft_wrap=True)
+    signs = {cell_look(cell)[0] for cells in heat.rows.values() for cell in cells}
     legend = Text()
     for sign, style, meaning in LEGEND:
-        legend.append(sign, style)
-        legend.append(f" {meaning}  ")
+        if sign in signs:
+            legend.append(sign, style)
+            legend.append(f" {meaning}  ")
     console.print(legend)
 
 

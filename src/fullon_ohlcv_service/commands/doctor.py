@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from fullon_ohlcv_service.commands.checks import (
@@ -36,10 +37,12 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     Settings, servers, versions, schema, permissions, TimescaleDB, disk, exchanges, clocks, origins.
     Exit code 0: nothing has failed (warnings may be there); 1: something has.
 
-    Example: fullon-ohlcv doctor
+    \b
+    Examples:
+      fullon-ohlcv doctor
     """
-    said = context.parent.params.get("env_file") if context.parent else None
-    found = _examine(said or Path(".env"))
+    said = context.parent.params if context.parent else {}
+    found = _examine(said.get("env_file") or Path(".env"), is_demo=bool(said.get("demo")))
     is_well = not any(check.verdict is Verdict.FAILED for check in found)
     if as_json:
         checks = [
@@ -51,9 +54,9 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if is_well else 1)
 
 
-def _examine(env_file: Path) -> list[Check]:
+def _examine(env_file: Path, *, is_demo: bool) -> list[Check]:
     """Make every check that the ones before it leave possible."""
-    found = [*check_settings(env_file), *check_clock(), *check_origins()]
+    found = [*check_settings(env_file), *check_clock(), *check_origins(is_demo=is_demo)]
     missing = missing_servers()
     found += check_machine(embedded_directory() if missing else None)
     be_quiet()
@@ -88,11 +91,19 @@ async def _all(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
 
 def _show(found: list[Check]) -> None:
     console = make_console()
-    width = max(len(check.name) for check in found)
+    grid = Table.grid(padding=(0, 1), pad_edge=False)
+    for _ in range(2):
+        grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for check in found:
         sign, style = SIGNS[check.verdict]
-        console.print(Text.assemble((sign, style), f" {check.name:<{width}}  {check.found}"), soft_wrap=True)
+        grid.add_row(Text(sign, style), check.name, Text(check.found))
         if check.remedy:
-            console.print(Text.assemble(" " * (width + 4), (f"→ {check.remedy}", style)), soft_wrap=True)
+            grid.add_row("", "", Text(f"→ {check.remedy}", style))
+    console.print(grid)
     counts = [(sum(check.verdict is one for check in found), one.value) for one in Verdict]
-    console.print(", ".join(f"{count} {name}" for count, name in counts if count))
+    console.print(", ".join(f"{count} {_plural(name, count)}" for count, name in counts if count))
+
+
+def _plural(name: str, count: int) -> str:
+    return "warnings" if name == Verdict.WARNING and count > 1 else name

@@ -7,9 +7,10 @@ import typer
 from fullon_exchange import open_exchange
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.registry import NATIVE_EXCHANGES
+from fullon_ohlcv_service.columns import Column, make_table
 from fullon_ohlcv_service.commands.admin import open_admin
 from fullon_ohlcv_service.commands.environment import help_without_command
-from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, make_table, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.errors import CommandError
 from fullon_orm.models import Exchange
@@ -22,6 +23,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Where is collected.",
 )
+COLUMNS = (
+    Column("exchange"),
+    Column("symbols", right=True),
+    Column("active"),
+    Column("candles"),
+    Column("history", folds=True),
+)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As ccxt spells it: kraken, binance …")]
 
 
@@ -29,18 +37,22 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As ccxt spells it: kr
 def list_exchanges(as_json: AsJson = False) -> None:
     """List the exchanges that are collected, and those that could be.
 
-    Example: fullon-ohlcv exchanges list
+    \b
+    Examples:
+      fullon-ohlcv exchanges list
     """
     found = complete(_list())
     if as_json:
         print_json({"exchanges": found, "available": list(NATIVE_EXCHANGES)})
         return
     console = make_console()
-    table = make_table(console, "exchange", "symbols", "active", "candles", "history", right=("symbols",))
-    for one in found:
-        active = "yes" if one["active"] else "no"
-        table.add_row(str(one["exchange"]), str(one["symbols"]), active, str(one["candles"]), str(one["history"]))
-    console.print(table)
+    rows = [
+        [str(one[name]) for name in ("exchange", "symbols")]
+        + ["yes" if one["active"] else "no"]
+        + [str(one[name]) for name in ("candles", "history")]
+        for one in found
+    ]
+    console.print(make_table(console, COLUMNS, rows))
     having = {str(one["exchange"]) for one in found}
     console.print(f"could be added: {', '.join(sorted(set(NATIVE_EXCHANGES) - having)) or 'no other'}")
 
@@ -82,7 +94,9 @@ def _describe(venue: str) -> tuple[str, str]:
 def add(name: Name) -> None:
     """Collect from one more exchange; `symbols add` then says what.
 
-    Example: fullon-ohlcv exchanges add kraken
+    \b
+    Examples:
+      fullon-ohlcv exchanges add kraken
     """
     complete(add_exchange(name))
 
@@ -115,7 +129,9 @@ async def add_exchange(name: str, *, hint: bool = True) -> None:
 def remove(name: Name, yes: Yes = False) -> None:
     """Collect from an exchange no longer; its symbols and what is stored stay.
 
-    Example: fullon-ohlcv exchanges remove kraken
+    \b
+    Examples:
+      fullon-ohlcv exchanges remove kraken
     """
     complete(_remove(name, yes=yes))
 

@@ -41,12 +41,15 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export candles: everything that is wanted of the symbol, or the time that is said.
+    """Export candles: all that is wanted of the symbol, or of the time that is said.
 
     Beside FILE comes FILE.manifest.json: rows, SHA-256, and how many minutes are traded, verified empty, unavailable
     or unknown. Exit code 0: nothing is unknown; 1: exported, but with gaps; 2: not exported.
 
-    Examples: fullon-ohlcv export BTC/USD btc.parquet    fullon-ohlcv export kraken:BTC/USD btc.csv --tf 1h --from 90d
+    \b
+    Examples:
+      fullon-ohlcv export BTC/USD btc.parquet
+      fullon-ohlcv export kraken:BTC/USD btc.csv --tf 1h --from 90d
     """
     timeframe = Timeframe.parse(tf)
     kind = _format_of(file)
@@ -60,8 +63,13 @@ def export(
     else:
         coverage = manifest["coverage"]
         said = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in coverage.items() if count)
-        make_console().print(f"{file}: {manifest['rows']:,} candles of {timeframe}; minutes: {said or 'none'}")
+        counted = f"{manifest['rows']:,} candles of {timeframe}"
+        make_console().print(f"{file}: {counted}; minutes: {said or 'none'}; accounted for in {_manifest_of(file)}")
     raise typer.Exit(1 if manifest["coverage"]["unknown"] else 0)
+
+
+def _manifest_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.manifest.json")
 
 
 def _format_of(file: Path) -> Format:
@@ -131,8 +139,7 @@ async def _export(
                 "unknown": minutes[State.UNKNOWN],
             },
         }
-        beside = file.with_name(f"{file.name}.manifest.json")
-        beside.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _manifest_of(file).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return manifest
 
 

@@ -4,19 +4,32 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.errors import ExchangeError
 from fullon_ohlcv.records import CoverageRun, Interval, State
-from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, make_table, print_json
+from fullon_ohlcv_service.columns import Column, make_table
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US, Report, SymbolLine, read_report
-from fullon_ohlcv_service.commands.times import iso, say_span, say_time
+from fullon_ohlcv_service.commands.times import iso, say_span, say_time, say_when
 from fullon_ohlcv_service.gap_order import reach_us
 from fullon_ohlcv_service.status import Phase
 
+COLUMNS = (
+    Column("exchange"),
+    Column("symbol"),
+    Column("from"),
+    Column("to"),
+    Column("long", right=True),
+    Column("lost in", right=True),
+    Column("cause"),
+    Column("being done"),
+)
 ROWS_MAX = 100
 HURRY_MIN = 60
 """With fewer minutes left than this, a gap is shown in red."""
@@ -49,7 +62,7 @@ class Gap:
 
 
 def gaps(
-    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="By default all.")] = None,
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.")] = None,
     exchange: OfExchange = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,17 +71,20 @@ def gaps(
     For each gap its cause, how many minutes are left until the exchange stops serving it, and what is being done.
     Exit code 0: nothing is missing; 1: something is; 2: it cannot be told.
 
-    Examples: fullon-ohlcv gaps    fullon-ohlcv gaps kraken:BTC/USD --json
+    \b
+    Examples:
+      fullon-ohlcv gaps
+      fullon-ohlcv gaps kraken:BTC/USD --json
     """
-    found = complete(_find(symbols, exchange))
+    found, now_us = complete(_find(symbols, exchange))
     if as_json:
         print_json({"gaps": [gap.as_json() for gap in found]})
     else:
-        _show(found)
+        _show(found, now_us)
     raise typer.Exit(1 if found else 0)
 
 
-async def _find(symbols: list[str] | None, exchange: str | None) -> list[Gap]:
+async def _find(symbols: list[str] | None, exchange: str | None) -> tuple[list[Gap], int]:
     async with open_ledger() as ledger:
         chosen = {(one.exchange, one.symbol): one for one in ledger.choose(symbols, exchange)}
         only = Ledger(ledger.config, ledger.clock, ledger.store, chosen, ledger.known)
@@ -77,7 +93,8 @@ async def _find(symbols: list[str] | None, exchange: str | None) -> list[Gap]:
         maps = await ledger.store.coverage_maps(wanted)
     runs = {(series.exchange, series.symbol): each for series, each in maps.items()}
     found = [gap for line in report.lines for gap in _gaps_of(line, runs[line.exchange, line.symbol], report)]
-    return sorted(found, key=lambda gap: (gap.minutes_left is None, gap.minutes_left or 0, gap.interval, gap.symbol))
+    found.sort(key=lambda gap: (gap.minutes_left is None, gap.minutes_left or 0, gap.interval, gap.symbol))
+    return found, report.now_us
 
 
 def _gaps_of(line: SymbolLine, runs: list[CoverageRun], report: Report) -> list[Gap]:
@@ -122,22 +139,44 @@ def _doing(line: SymbolLine, report: Report) -> str:
     return "filled with the daemon's next look at the ledger"
 
 
-def _show(found: list[Gap]) -> None:
+def _show(found: list[Gap], now_us: int) -> None:
     console = make_console()
-    if not found:
+    if not console.is_terminal:
+        console.print(make_table(console, COLUMNS, [_cells(gap) for gap in found]))
+    elif found:
+        _draw(found, now_us, console)
+    else:
         console.print(Text("No gaps: every wanted minute is accounted for", "green"))
-        return
-    shown = found[:ROWS_MAX] if console.is_terminal else found
-    names = ("exchange", "symbol", "from", "to", "long", "lost in", "cause", "being done")
-    table = make_table(console, *names, right=("long", "lost in"), last_folds=True)
+
+
+def _cells(gap: Gap) -> list[str]:
+    start_us, end_us = gap.interval
+    lost = "never" if gap.minutes_left is None else say_span(gap.minutes_left * 60)
+    long = say_span((end_us - start_us) / 1e6)
+    return [gap.exchange, gap.symbol, say_time(start_us), say_time(end_us), long, lost, gap.cause, gap.doing]
+
+
+def _draw(found: list[Gap], now_us: int, console: Console) -> None:
+    """Draw each gap in two lines: which, and below it why and what is being done."""
+    missing_s = sum(gap.interval[1] - gap.interval[0] for gap in found) / 1e6
+    count = f"{len(found)} gaps" if len(found) > 1 else "1 gap"
+    console.print(Text(f"{count}, {say_span(missing_s)} in all; what is soonest lost comes first", "bold"))
+    shown = found[:ROWS_MAX]
+    width = max(len(f"{gap.exchange}:{gap.symbol}") for gap in shown)
     for gap in shown:
         start_us, end_us = gap.interval
-        left = gap.minutes_left
-        lost = Text("never" if left is None else "being lost" if left == 0 else say_span(left * 60))
-        if left is not None and left < HURRY_MIN:
-            lost.stylize("bold red")
-        long = say_span((end_us - start_us) / 1e6)
-        table.add_row(gap.exchange, gap.symbol, say_time(start_us), say_time(end_us), long, lost, gap.cause, gap.doing)
-    console.print(table)
+        times = f"{say_when(start_us, now_us)} to {say_when(end_us, now_us)}"
+        name, long = f"{gap.exchange}:{gap.symbol}", say_span((end_us - start_us) / 1e6)
+        console.print(Text.assemble(f"{name:<{width}}  {times}, {long}; ", _loss(gap)))
+        console.print(Padding(Text(f"{gap.cause}; {gap.doing}", "dim"), (0, 0, 0, 2)))
     if len(shown) < len(found):
         console.print(f"and {len(found) - len(shown)} more: fullon-ohlcv gaps --json")
+
+
+def _loss(gap: Gap) -> Text:
+    left = gap.minutes_left
+    if left is None:
+        return Text("it can be had for ever")
+    if left == 0:
+        return Text("being lost now", "bold red")
+    return Text(f"begins to be lost in {say_span(left * 60)}", "bold red" if left < HURRY_MIN else "")

@@ -45,7 +45,7 @@ WRITTEN = (
 def init(
     symbols: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SYMBOL]...", help="What to collect: kraken:BTC/USD, 'binance:*/USDT'."),
+        typer.Argument(metavar="SYMBOL", help="What to collect: kraken:BTC/USD, 'binance:*/USDT'."),
     ] = None,
     *,
     exchanges: Annotated[
@@ -63,7 +63,10 @@ def init(
     On a terminal it asks for what is not said; with --yes, and in scripts, it does not. It may be run again:
     nothing that is there is lost.
 
-    Examples: fullon-ohlcv init    fullon-ohlcv init --yes kraken:BTC/USD kraken:ETH/USD --backtest 365
+    \b
+    Examples:
+      fullon-ohlcv init
+      fullon-ohlcv init --yes kraken:BTC/USD kraken:ETH/USD --backtest 365
     """
     asking = not yes and sys.stdin.isatty() and sys.stdout.isatty()
     names = list(symbols or ())

@@ -24,10 +24,12 @@ _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b")
 
 def logs(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="kraken:BTC/USD, BTC/USD or kraken; by default everything.")
+        str | None, typer.Argument(metavar="NAME", help="kraken:BTC/USD, BTC/USD or kraken; by default everything.")
     ] = None,
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000, help="How many, at most.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=1, max=100_000, metavar="N", help="How many, at most.")
+    ] = 50,
     level: Annotated[str, typer.Option("--level", "-l", metavar="LEVEL", help="This level or above.")] = "TRACE",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Another log file.")] = None,
@@ -36,7 +38,10 @@ def logs(
 
     It reads LOG_FILE_PATH, else the file that `fullon-ohlcv run` writes beside the embedded servers.
 
-    Examples: fullon-ohlcv logs kraken:BTC/USD    fullon-ohlcv logs kraken --level warning --follow
+    \b
+    Examples:
+      fullon-ohlcv logs kraken:BTC/USD
+      fullon-ohlcv logs kraken --level warning --follow
     """
     if level.upper() not in LEVELS:
         raise CommandError(f"--level is {level!r}; allowed are {', '.join(LEVELS)}")

@@ -51,19 +51,29 @@ def repair(
     With --force everything in the time is read again; what a candle was before stays among its `revisions`.
     Exit code 0: nothing is unknown any more; 1: something is; 2: not possible.
 
-    Examples: fullon-ohlcv repair kraken:BTC/USD    fullon-ohlcv repair BTC/USDT --from 2d --to 1d --force
+    \b
+    Examples:
+      fullon-ohlcv repair kraken:BTC/USD
+      fullon-ohlcv repair BTC/USDT --from 2d --to 1d --force
     """
     done = complete(_repair(symbol, start, end, force=force))
     if as_json:
         print_json(_as_json(done))
     else:
-        filled = done.unknown_before - done.unknown_after
-        lost = f", {done.unavailable:,} unavailable" if done.unavailable else ""
-        make_console().print(
-            f"{done.one}: read {done.asked_minutes:,} minutes, {done.changed:,} rows changed; "
-            f"{max(0, filled):,} minutes accounted for, {done.unknown_after:,} unknown still{lost}"
-        )
+        make_console().print(_sentence(done, force=force))
     raise typer.Exit(1 if done.unknown_after else 0)
+
+
+def _sentence(done: Repaired, *, force: bool) -> str:
+    if not (done.asked_minutes or done.unknown_after):
+        return f"{done.one}: nothing is missing; --force reads it again all the same"
+    parts = [f"read {done.asked_minutes:,} minutes", f"{done.changed:,} rows changed"]
+    if not force or done.unknown_before:
+        parts.append(f"{max(0, done.unknown_before - done.unknown_after):,} minutes accounted for")
+    parts.append(f"{done.unknown_after:,} unknown still" if done.unknown_after else "nothing is unknown")
+    if done.unavailable:
+        parts.append(f"{done.unavailable:,} unavailable")
+    return f"{done.one}: {', '.join(parts)}"
 
 
 def _as_json(done: Repaired) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import typer
 
 from fullon_ohlcv.records import CandleRow, Revision
 from fullon_ohlcv.timeframe import DAY_US
+from fullon_ohlcv_service.columns import Column, make_table
 from fullon_ohlcv_service.commands.candles import SymbolName, say_number
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, make_table, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 
 NAMES = ("open", "high", "low", "close", "volume", "trades")
+COLUMNS = (Column("candle"), Column("revised at"), Column("why", spare=1), Column("change", folds=True))
 SHOWN_MAX = 200
 MONTH_US = 30 * DAY_US
 
@@ -21,17 +23,20 @@ def revisions(symbol: SymbolName, *, start: From = None, end: To = None, as_json
 
     By default those of the last 30 days. Exit code 0, or 2 where it cannot be told.
 
-    Example: fullon-ohlcv revisions kraken:BTC/USD --from 7d
+    \b
+    Examples:
+      fullon-ohlcv revisions kraken:BTC/USD --from 7d
     """
     found = complete(_read(symbol, start, end))
     if as_json:
         print_json({"revisions": [_as_json(one) for one in found]})
         raise typer.Exit(0)
     console = make_console()
-    table = make_table(console, "candle", "revised at", "why", "change", last_folds=True)
-    for one in found[-SHOWN_MAX:] if console.is_terminal else found:
-        table.add_row(say_time(one.before[0]), f"{iso(one.revised_at_us) or '':.19}", one.why, _change(one))
-    console.print(table if found else "none: no candle of that time was ever changed")
+    rows = [
+        [say_time(one.before[0]), f"{iso(one.revised_at_us) or '':.19}".replace("T", " "), one.why, _change(one)]
+        for one in (found[-SHOWN_MAX:] if console.is_terminal else found)
+    ]
+    console.print(make_table(console, COLUMNS, rows) if rows else "none: no candle of that time was ever changed")
     if console.is_terminal and len(found) > SHOWN_MAX:
         console.print(f"the newest {SHOWN_MAX} of {len(found)}; --json lists them all")
 

@@ -23,7 +23,9 @@ def run(duration: Duration = None) -> None:
     A second daemon on the same database waits, and takes over when the first ends. Its log is what
     `fullon-ohlcv logs` shows.
 
-    Example: fullon-ohlcv run
+    \b
+    Examples:
+      fullon-ohlcv run
     """
     OhlcvServiceConfig.from_env()
     _keep_log()
@@ -41,7 +43,10 @@ def demo(context: typer.Context, duration: Duration = None) -> None:
 
     Meanwhile every command looks at it with --demo before its name.
 
-    Examples: fullon-ohlcv demo    fullon-ohlcv --demo status
+    \b
+    Examples:
+      fullon-ohlcv demo
+      fullon-ohlcv --demo status
     """
     from fullon_ohlcv_service import demo as program  # noqa: PLC0415 - only the demo needs a simulated market
 

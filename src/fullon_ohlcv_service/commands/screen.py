@@ -2,13 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 PIPE_WIDTH = 1000
 
@@ -23,21 +20,6 @@ def make_console(*, stderr: bool = False) -> Console:
     """Return the console of an answer; in a pipe it neither wraps nor colours."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
-
-
-def make_table(console: Console, *columns: str, right: Sequence[str] = (), last_folds: bool = False) -> Table:
-    """Return a table of these columns; the names in `right` are numbers; the last one may hold a sentence."""
-    terminal = console.is_terminal
-    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, header_style="bold")
-    for name in columns:
-        folds = last_folds and name == columns[-1]
-        table.add_column(
-            name,
-            justify="right" if name in right else "left",
-            no_wrap=not (folds and terminal),
-            overflow="fold" if folds else "ellipsis",
-        )
-    return table
 
 
 def print_json(answer: Any) -> None:

@@ -1,6 +1,7 @@
 """`fullon-ohlcv status`: is all well, and if not, what is not."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -8,11 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from fullon_ohlcv.timeframe import from_us
-from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, make_table, print_json, say_percent
+from fullon_ohlcv.timeframe import from_us, to_us
+from fullon_ohlcv_service.columns import Cell, Column, make_table
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, print_json, say_percent
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import Report, SymbolLine, by_venue, read_report, venue_line
-from fullon_ohlcv_service.commands.times import say_span, say_time
+from fullon_ohlcv_service.commands.times import say_span, say_time, say_when
 from fullon_ohlcv_service.errors import CommandError
 from fullon_ohlcv_service.status import Phase
 
@@ -24,6 +26,27 @@ STYLES = {
     Phase.REFUSED: "red",
 }
 HEAD_LINES = 12
+PROBLEMS_SHOWN = 5
+LITTLE_ROWS_S = 0.5
+VENUE_COLUMNS = (
+    Column("exchange"),
+    Column("symbols", right=True),
+    Column("phases"),
+    Column("covered", right=True),
+    Column("lag max", right=True, spare=1),
+    Column("rows/s", right=True, spare=3),
+    Column("eta", right=True, spare=2),
+)
+SYMBOL_COLUMNS = (
+    Column("exchange"),
+    Column("symbol"),
+    Column("phase"),
+    Column("covered", right=True),
+    Column("last candle", spare=3),
+    Column("lag", right=True, spare=1),
+    Column("rows/s", right=True, spare=4),
+    Column("eta", right=True, spare=2),
+)
 _ORDER = {Phase.REFUSED: 0, "stopped": 1, Phase.WAITING: 1, Phase.CATCHING_UP: 2}
 
 
@@ -40,7 +63,10 @@ def status(
 
     Exit code 0: all is well; 1: something needs a look, which is named first; 2: it cannot be told.
 
-    Examples: fullon-ohlcv status --watch    fullon-ohlcv status --json | jq .well
+    \b
+    Examples:
+      fullon-ohlcv status --watch
+      fullon-ohlcv status --json | jq .well
     """
     raise typer.Exit(complete(_status(exchange, as_json, interval if watch else None, everything)))
 
@@ -85,8 +111,9 @@ def _only(ledger: Ledger, exchange: str | None) -> Ledger:
 def draw(report: Report, console: Console, *, everything: bool) -> RenderableType:
     """Return the screen of a report: the verdict, what is wrong, the exchanges, the symbols."""
     parts: list[RenderableType] = [*_head(report)]
+    between = [Text("")] if console.is_terminal else []
     if report.lines:
-        parts += [_venues(report, console), _symbols(report, console, everything)]
+        parts += [*between, _venues(report, console), *between, _symbols(report, console, everything)]
     return Group(*parts)
 
 
@@ -94,33 +121,38 @@ def _head(report: Report) -> list[Text]:
     now = f"{from_us(report.now_us):%Y-%m-%d %H:%M:%S} UTC"
     sick = [line for line in report.lines if not line.is_well]
     verdict = Text("All is well", "bold green") if report.is_well else Text("Needs a look", "bold red")
-    daemon = "daemon does not run"
+    daemon = "the daemon does not run"
     if report.writer is not None:
-        pid = "" if report.daemon is None else f", pid {report.daemon['params'].get('pid', '?')}"
-        daemon = f"daemon runs since {report.writer.since:%Y-%m-%d %H:%M}{pid}"
+        pid = "" if report.daemon is None else f" (pid {report.daemon['params'].get('pid', '?')})"
+        # The machine's time: an accelerated clock has no say in when a program was started.
+        daemon = f"daemon runs since {say_when(to_us(report.writer.since), to_us(datetime.now(UTC)))}{pid}"
     lines = [Text.assemble(verdict, f" · {daemon} · {now}")]
     lines += [Text(f"  {trouble}", "red") for trouble in report.troubles]
-    lines += [Text(f"  {line.exchange}:{line.symbol}: {line.problem}", "red") for line in sick[:5]]
-    if len(sick) > 5:
-        lines.append(Text(f"  and {len(sick) - 5} more symbols; all of them: fullon-ohlcv status --all", "red"))
+    lines += [Text(f"  {line.exchange}:{line.symbol}: {line.problem}", "red") for line in sick[:PROBLEMS_SHOWN]]
+    if len(sick) > PROBLEMS_SHOWN:
+        more = f"  and {len(sick) - PROBLEMS_SHOWN} more symbols; all of them: fullon-ohlcv status --all"
+        lines.append(Text(more, "red"))
+    if behind := sum(line.phase == Phase.CATCHING_UP for line in report.lines):
+        lines.append(Text(f"  {behind} of {len(report.lines)} symbols are catching up", "yellow"))
     return lines
 
 
 def _venues(report: Report, console: Console) -> RenderableType:
-    right = ("symbols", "covered", "lag max", "rows/s", "eta")
-    table = make_table(console, "exchange", "symbols", "phases", "covered", "lag max", "rows/s", "eta", right=right)
+    rows = []
     for name, lines in by_venue(report.lines).items():
         venue = venue_line(name, lines)
-        table.add_row(
-            name,
-            str(venue["symbols"]),
-            ", ".join(f"{count} {phase}" for phase, count in venue["phases"].items()),
-            say_percent(venue["covered"]),
-            "" if venue["lag_max_s"] is None else say_span(venue["lag_max_s"]),
-            "" if venue["rows_s"] is None else f"{venue['rows_s']:,.0f}",
-            "" if venue["eta_s"] is None else say_span(venue["eta_s"]),
+        rows.append(
+            [
+                name,
+                str(venue["symbols"]),
+                ", ".join(f"{count} {phase}" for phase, count in venue["phases"].items()),
+                say_percent(venue["covered"]),
+                "" if venue["lag_max_s"] is None else say_span(venue["lag_max_s"]),
+                _rate(venue["rows_s"], console),
+                _eta(venue["eta_s"], console),
+            ]
         )
-    return table
+    return make_table(console, VENUE_COLUMNS, rows)
 
 
 def _symbols(report: Report, console: Console, everything: bool) -> RenderableType:
@@ -128,25 +160,33 @@ def _symbols(report: Report, console: Console, everything: bool) -> RenderableTy
     room = max(5, console.size.height - HEAD_LINES - len(by_venue(lines)) - len(report.troubles))
     if not everything and len(lines) > room:
         lines = sorted(lines, key=lambda line: (line.is_well, _ORDER.get(line.phase, 3)))[:room]
-    right = ("covered", "lag", "rows/s", "eta")
-    names = ("exchange", "symbol", "phase", "covered", "last candle", "lag", "rows/s", "eta")
-    table = make_table(console, *names, right=right)
+    table = make_table(console, SYMBOL_COLUMNS, [_cells(line, report, console) for line in lines])
     if len(lines) < len(report.lines):
         table.caption = f"{len(report.lines) - len(lines)} more symbols that need no look; --all shows them"
         table.caption_justify = "left"
-    for line in lines:
-        table.add_row(*_cells(line))
     return table
 
 
-def _cells(line: SymbolLine) -> list[str | Text]:
+def _cells(line: SymbolLine, report: Report, console: Console) -> list[Cell]:
+    last = line.last_candle_us
     return [
         line.exchange,
         line.symbol,
         Text(line.phase, STYLES.get(line.phase, "magenta") if line.is_well else "red"),  # type: ignore[call-overload]
         say_percent(line.covered),
-        say_time(line.last_candle_us),
+        say_when(last, report.now_us) if console.is_terminal else say_time(last),
         "" if line.lag_s is None else say_span(line.lag_s),
-        "" if line.rows_s is None else f"{line.rows_s:,.0f}",
-        "" if line.eta_s is None else say_span(line.eta_s),
+        _rate(line.rows_s, console),
+        _eta(line.eta_s, console),
     ]
+
+
+def _rate(rows_s: float | None, console: Console) -> str:
+    """Return a pace; on a terminal, none is nothing to look at."""
+    if rows_s is None or (console.is_terminal and rows_s < LITTLE_ROWS_S):
+        return ""
+    return f"{rows_s:,.0f}"
+
+
+def _eta(eta_s: float | None, console: Console) -> str:
+    return "" if eta_s is None or (console.is_terminal and not eta_s) else say_span(eta_s)

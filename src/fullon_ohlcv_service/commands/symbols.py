@@ -9,18 +9,11 @@ import typer
 
 from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
+from fullon_ohlcv_service.columns import Column, make_table
 from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
 from fullon_ohlcv_service.commands.environment import help_without_command
 from fullon_ohlcv_service.commands.estimate import estimate_s
-from fullon_ohlcv_service.commands.screen import (
-    AsJson,
-    OfExchange,
-    Yes,
-    confirm,
-    make_console,
-    make_table,
-    print_json,
-)
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.commands.times import say_span
 from fullon_ohlcv_service.errors import CommandError
@@ -30,6 +23,7 @@ BACKTEST_DAYS = 30
 ASK_ABOVE = 10
 """More symbols than this are added only after a question, named one by one or not."""
 
+COLUMNS = (Column("exchange"), Column("symbol"), Column("backtest days", right=True), Column("active"))
 app = typer.Typer(
     callback=help_without_command,
     invoke_without_command=True,
@@ -38,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="What is collected.",
 )
-Names = Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="BTC/USD, kraken:BTC/USD, or a glob: '*/USDT'.")]
+Names = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="BTC/USD, kraken:BTC/USD, or a glob: '*/USDT'.")]
 Days = Annotated[int, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")]
 
 
@@ -46,18 +40,20 @@ Days = Annotated[int, typer.Option("--backtest", "-b", min=0, max=36_500, metava
 def list_symbols(exchange: OfExchange = None, as_json: AsJson = False) -> None:
     """List the symbols in the database.
 
-    Example: fullon-ohlcv symbols list -x kraken
+    \b
+    Examples:
+      fullon-ohlcv symbols list -x kraken
     """
     found = complete(_list(exchange))
     if as_json:
         print_json({"symbols": found})
         return
     console = make_console()
-    table = make_table(console, "exchange", "symbol", "backtest days", "active", right=("backtest days",))
-    for one in found:
-        days, active = str(one["backtest_days"]), "yes" if one["active"] else "no"
-        table.add_row(str(one["exchange"]), str(one["symbol"]), days, active)
-    console.print(table)
+    rows = [
+        [str(one["exchange"]), str(one["symbol"]), str(one["backtest_days"]), "yes" if one["active"] else "no"]
+        for one in found
+    ]
+    console.print(make_table(console, COLUMNS, rows))
     if not found:
         console.print("none yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
 
@@ -86,7 +82,10 @@ def add(names: Names, *, exchange: OfExchange = None, backtest: Days = BACKTEST_
     The exchange is asked whether it lists them. Globs, and many names, ask first: how many symbols they are and how
     long the first back-fill will take.
 
-    Examples: fullon-ohlcv symbols add kraken:BTC/USD --backtest 365    fullon-ohlcv symbols add -x binance '*/USDT'
+    \b
+    Examples:
+      fullon-ohlcv symbols add kraken:BTC/USD --backtest 365
+      fullon-ohlcv symbols add -x binance '*/USDT'
     """
     complete(add_symbols(names, exchange, backtest, yes=yes))
 
@@ -165,7 +164,9 @@ def _symbol(admin: Admin, venue: str, listing: Listing, days: int) -> Symbol:
 def remove(names: Names, *, exchange: OfExchange = None, yes: Yes = False) -> None:
     """Collect symbols no longer; what is stored of them stays.
 
-    Example: fullon-ohlcv symbols remove kraken:BTC/USD
+    \b
+    Examples:
+      fullon-ohlcv symbols remove kraken:BTC/USD
     """
     complete(_remove(names, exchange, yes=yes))
 
@@ -195,7 +196,10 @@ def change(
 ) -> None:
     """Change how far back symbols are collected, or pause them.
 
-    Examples: fullon-ohlcv symbols set BTC/USD --backtest 365    fullon-ohlcv symbols set 'kraken:*' --inactive
+    \b
+    Examples:
+      fullon-ohlcv symbols set BTC/USD --backtest 365
+      fullon-ohlcv symbols set 'kraken:*' --inactive
     """
     if backtest is None and active is None:
         raise CommandError("nothing to change; say --backtest DAYS, --active or --inactive")

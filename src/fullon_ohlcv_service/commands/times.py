@@ -48,6 +48,16 @@ def say_time(timestamp_us: int | None) -> str:
     return "" if timestamp_us is None else f"{from_us(timestamp_us):%Y-%m-%d %H:%M}"
 
 
+def say_when(timestamp_us: int | None, now_us: int) -> str:
+    """Return a time as short as it is clear now: `12:30`, `11-20 12:30` or `2025-11-20`; empty for None."""
+    if timestamp_us is None:
+        return ""
+    at, now = from_us(timestamp_us), from_us(now_us)
+    if at.date() == now.date():
+        return f"{at:%H:%M}"
+    return f"{at:%m-%d %H:%M}" if at.year == now.year else f"{at:%Y-%m-%d}"
+
+
 def iso(timestamp_us: int | None) -> str | None:
     """Return `2026-11-20T12:30:00+00:00` for machines."""
     return None if timestamp_us is None else from_us(timestamp_us).isoformat()

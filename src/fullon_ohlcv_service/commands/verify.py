@@ -20,7 +20,7 @@ KEPT_MAX = 10_000
 
 
 def verify(
-    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="By default all.")] = None,
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.")] = None,
     *,
     exchange: OfExchange = None,
     start: From = None,
@@ -32,7 +32,10 @@ def verify(
     Nothing is changed; `repair --force` is what corrects. Gaps are not compared, `gaps` lists them.
     Exit code 0: alike; 1: not alike; 2: it cannot be told.
 
-    Examples: fullon-ohlcv verify kraken:BTC/USD --from 7d    fullon-ohlcv verify -x binance --json
+    \b
+    Examples:
+      fullon-ohlcv verify kraken:BTC/USD --from 7d
+      fullon-ohlcv verify -x binance --json
     """
     found = complete(_verify(symbols, exchange, (start, end)))
     if as_json:
