@@ -17,6 +17,12 @@ from fullon_simulator import SimulatedMarket, SymbolSpec
 SPEED = 20.0
 
 
+@pytest.fixture(autouse=True)
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No daemon of a test serves HTTP unless the test asks for it: several run side by side."""
+    monkeypatch.setenv("OHLCV_HTTP_BIND", "")
+
+
 @pytest.fixture
 async def fresh_databases(servers: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """The dual test databases of the examples, and an empty Redis database of this worker; dropped afterwards."""

@@ -20,8 +20,11 @@ from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
 from fullon_ohlcv.writer_lock import WriterLock
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
+from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
 from fullon_ohlcv_service.errors import ServiceError
+from fullon_ohlcv_service.health import Collecting, Condition, Doing
+from fullon_ohlcv_service.http_server import HttpServer
 from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
@@ -29,6 +32,7 @@ from fullon_ohlcv_service.recheck import Rechecker
 from fullon_ohlcv_service.reexamine import Reexaminer
 from fullon_ohlcv_service.reporter import StatusReporter
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.sd_notify import ServiceManager, SystemdReport
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_ohlcv_service.table import show_table
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
@@ -40,6 +44,7 @@ from fullon_orm.models import Symbol
 from fullon_orm.notifications import listen
 
 TABLE_REFRESH_S = 1.0
+BOARD_REFRESH_S = 10.0
 DEBOUNCE_S = 0.2
 """Changes of the database within this time make one reconcile."""
 SERVER_RETRY_S = 5.0
@@ -75,6 +80,8 @@ class OhlcvServiceDaemon:
         self._collected: set[WantedSymbol] = set()
         self._refused: dict[str, str] = {}
         self._runtime: Runtime | None = None
+        self._condition = Condition()
+        self._http: HttpServer | None = None
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -92,23 +99,28 @@ class OhlcvServiceDaemon:
         self._ended.clear()
         self._stop.clear()
         self._added.clear()
+        self._condition.become(Doing.STARTING)
         try:
             config = self._config or OhlcvServiceConfig.from_env()
-            await self._wait_for_servers()
-            async with WriterLock(test=config.test_mode) as lock:
-                while await self._become_writer(lock):
-                    async with open_runtime(config) as runtime:
-                        await self._collect(runtime, lock)
-                    if not self._superseded:
-                        return
+            async with self._watched(config):
+                await self._wait_for_servers()
+                async with WriterLock(test=config.test_mode) as lock:
+                    while await self._become_writer(lock):
+                        async with open_runtime(config) as runtime:
+                            await self._collect(runtime, lock)
+                        if not self._superseded:
+                            return
         finally:
             self._runtime = None
+            self._http = None
             self._ended.set()
 
     start = run
 
     def stop(self) -> None:
         """Ask `run()` to end; returns at once."""
+        if not self._ended.is_set():
+            self._condition.become(Doing.STOPPING)
         self._stop.set()
         self._ending.set()
 
@@ -136,6 +148,19 @@ class OhlcvServiceDaemon:
 
     # parts --------------------------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def _watched(self, config: OhlcvServiceConfig) -> AsyncIterator[None]:
+        """Tell over HTTP and to systemd how it goes; what fails there is tried again and hurts nothing else."""
+        parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        if (address := config.http_address) is not None:
+            self._http = HttpServer(address, self._condition)
+            parts["http"] = self._http.run
+        if (manager := ServiceManager.from_env()) is not None:
+            parts["systemd"] = SystemdReport(manager, self._condition).run
+        async with Supervisor("fullon.ohlcv.daemon", _by_name(parts)) as running:
+            await running.want(parts.keys())
+            yield
+
     async def _wait_for_servers(self) -> None:
         """Prepare both databases, waiting for a server that is away until told to stop."""
         said = ""
@@ -150,6 +175,7 @@ class OhlcvServiceDaemon:
                 if str(error) != said:
                     said = str(error)
                     _log.error("waiting for a server", why=said)
+                    self._wait_because(said)
                 await self._wait(self._stop, SERVER_RETRY_S)
 
     async def _become_writer(self, lock: WriterLock) -> bool:
@@ -168,8 +194,13 @@ class OhlcvServiceDaemon:
             if why != said:
                 said = why
                 _log.warning("waiting to take over", why=why)
+                self._wait_because(why)
             await self._wait(self._stop, SERVER_RETRY_S)
         return False
+
+    def _wait_because(self, why: str) -> None:
+        if not self._stop.is_set():
+            self._condition.become(Doing.WAITING, why)
 
     async def _stay_writer(self, lock: WriterLock) -> None:
         """End collecting when another daemon has become the writer while the database was away from us."""
@@ -207,11 +238,17 @@ class OhlcvServiceDaemon:
         collectors: list[Any] = []
         live: list[Any] = [live_candles, live_trades] if config.enable_streaming else []
         fillers: list[Any] = []
+        rechecker: Rechecker | None = None
         if config.enable_historical:
-            fillers = [*historic, Rechecker(runtime, historic, live_candles.doubt), Reexaminer(runtime, historic)]
+            rechecker = Rechecker(runtime, historic, live_candles.doubt)
+            fillers = [*historic, rechecker, Reexaminer(runtime, historic)]
         watch = MarketWatch(runtime, live=live, history=fillers)
         collectors += [*live, *fillers, watch]
-        reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else None)
+        reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else BOARD_REFRESH_S)
+        if self._http is not None:
+            runtime.store.on_flush = self._http.metrics.observe_flush
+        if not self._stop.is_set():
+            self._condition.become(Doing.COLLECTING, collecting=Collecting(runtime, live, rechecker))
 
         async def apply(wanted: set[WantedSymbol]) -> None:
             await self._apply(runtime, wanted, batcher, watch)
@@ -237,6 +274,8 @@ class OhlcvServiceDaemon:
                 await self._ending.wait()
                 _log.info("stopping")
         finally:
+            self._condition.collecting = None
+            self._wait_because("no longer the writer")
             await reporter.stop()
             _log.info("stopped")
 
@@ -371,14 +410,6 @@ async def serve(
         await daemon.run()
     except asyncio.CancelledError:
         _log.warning("stopped at once; what was not written is a gap for history to fill")
-
-
-def missing_servers() -> set[str]:
-    """Return which of `postgres` and `redis` the environment does not name."""
-    missing = set() if os.environ.get("DB_HOST") else {"postgres"}
-    if not (os.environ.get("REDIS_HOST") or os.environ.get("CACHE_HOST")):
-        missing.add("redis")
-    return missing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,16 @@ def reach_us(now_us: int, window: int | None, step_us: int) -> int | None:
     return None if window is None else now_us - now_us % step_us - (window - 1) * step_us
 
 
+def deadline_us(gaps: Iterable[Interval], now_us: int, window: int, step_us: int) -> int | None:
+    """Return when the first of what is missing and still served is forgotten; what is forgotten already is left out.
+
+    A time before `now_us` means that it is being lost.
+    """
+    reaches_us = reach_us(now_us, window, step_us)
+    starts = [start_us for start_us, end_us in gaps if reaches_us is None or end_us > reaches_us]
+    return min(starts) + (window - 1) * step_us if starts else None
+
+
 def is_repair(gap: Interval, now_us: int) -> bool:
     """Tell whether a gap is a recent and short one."""
     return gap[1] > now_us - REPAIR_AGE_MAX_US and gap[1] - gap[0] < REPAIR_AGE_MAX_US

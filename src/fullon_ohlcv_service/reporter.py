@@ -3,13 +3,15 @@
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 
 from fullon_cache import CacheError, ProcessUpdate
 from fullon_cache.process_cache import ProcessStatus, ProcessType
-from fullon_exchange.clock import floor_minute_us
+from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageUnavailable
 from fullon_ohlcv.records import Interval, Series
+from fullon_ohlcv_service.gap_order import deadline_us
 from fullon_ohlcv_service.history import DAY_US
 from fullon_ohlcv_service.ohlcv.coarse_history import describe_coarse
 from fullon_ohlcv_service.runtime import Runtime
@@ -78,6 +80,27 @@ class StatusReporter:
         at_s = asyncio.get_running_loop().time()
         for series, summary in (await rt.store.summaries(ranges)).items():
             lines[series].refresh(summary, rt.claims.end_us(series), now_us, at_s)
+        await self._find_deadlines(lines, ranges, now_us)
+        rt.board.note_refreshed()
+        streamed = {line.wanted.exchange for line in lines.values() if line.kind == "trades"}
+        rt.board.stream_entries = {name: await rt.trades_cache.count_frames(name) for name in sorted(streamed)}
+
+    async def _find_deadlines(
+        self, lines: Mapping[Series, SymbolStatus], ranges: Mapping[Series, Interval], now_us: int
+    ) -> None:
+        """Note of everything that is missing when the exchange begins to forget it."""
+        rt = self._runtime
+        exchanges = rt.exchanges.opened()
+        windows: dict[Series, int] = {}
+        for series, line in lines.items():
+            line.deadline_us = None
+            exchange = exchanges.get(series.exchange)
+            window = exchange.traits.candle_window if exchange is not None and line.kind == "candles" else None
+            if line.missing_us and window is not None:
+                windows[series] = window
+        missing = {series: rt.claims.wanted(series, *ranges[series]) for series in windows}
+        for series, gaps in (await rt.store.gaps(missing)).items() if missing else ():
+            lines[series].deadline_us = deadline_us(gaps, now_us, windows[series], MINUTE_US)
 
     async def stop(self) -> None:
         """Mark every status record stopped."""

@@ -17,10 +17,10 @@ from fullon_exchange.interface import Exchange, Listing
 from fullon_exchange.origin import resolve
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
-from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.closings import Closings
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.markets import Markets
+from fullon_ohlcv_service.measured_store import MeasuredStore
 from fullon_ohlcv_service.status import StatusBoard
 
 REACH_FIRST_S = 1.0
@@ -51,6 +51,10 @@ class Exchanges:
                 exchange = open_exchange(name, clock=self._clock, page_rows=self._page_rows)
                 self._open[name] = await self._stack.enter_async_context(exchange)
             return self._open[name]
+
+    def opened(self) -> Mapping[str, Exchange]:
+        """Return the venues that are open, by name; never waits."""
+        return self._open
 
     async def reach(self, name: str, *, age_max_s: float = 3600.0) -> tuple[Exchange, Mapping[str, Listing]]:
         """Return the venue and its markets; while it cannot be reached, try again for ever and say so once.
@@ -135,7 +139,7 @@ class Runtime:
 
     config: OhlcvServiceConfig
     clock: Clock
-    store: TimeseriesStore
+    store: MeasuredStore
     trades_cache: TradesCache
     process_cache: ProcessCache
     exchanges: Exchanges
@@ -158,7 +162,7 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
     clock = Clock.from_env()
     _check_origins()
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us))
+        store = await stack.enter_async_context(MeasuredStore.open(test=config.test_mode, now_us=clock.now_us))
         trades_cache = await stack.enter_async_context(TradesCache())
         process_cache = await stack.enter_async_context(ProcessCache())
         closed_candles = await stack.enter_async_context(ClosedCandles())

@@ -52,6 +52,7 @@ class StaleStreamGuard:
         self._on_gap = on_gap
         self._freshness = Freshness()
         self._log = get_component_logger("fullon.ohlcv.live" if channel == "candles1m" else "fullon.trade.live")
+        self._doubted: set[str] = set()
         self.resubscribed = 0
         self.reconnected = 0
 
@@ -65,28 +66,49 @@ class StaleStreamGuard:
 
     async def run(self) -> None:
         """Check until cancelled."""
-        clock = self._runtime.clock
-        while True:
-            await clock.sleep(CHECK_S)
-            reconnected: set[str] = set()
-            for one in self._freshness.overdue(clock.now_us())[:LOOKS_MAX]:
-                if one.connection in reconnected or (one.lagging and not self._understood(one.symbol)):
-                    continue
-                try:
-                    if one.lagging or await self._has_traded_since(one):
-                        await self._climb(one, reconnected)
-                    else:
-                        self._freshness.forgive(one.symbol)
-                except UnknownSymbol:
+        try:
+            while True:
+                await self._runtime.clock.sleep(CHECK_S)
+                overdue = self._freshness.overdue(self._runtime.clock.now_us())
+                self._trust(self._doubted - {one.symbol for one in overdue})
+                await self._look_at(overdue[:LOOKS_MAX])
+        finally:
+            self._trust(self._doubted)
+
+    async def _look_at(self, overdue: list[Overdue]) -> None:
+        reconnected: set[str] = set()
+        for one in overdue:
+            if one.connection in reconnected or (one.lagging and not self._understood(one.symbol)):
+                continue
+            try:
+                if one.lagging or await self._has_traded_since(one):
+                    await self._climb(one, reconnected)
+                else:
                     self._freshness.forgive(one.symbol)
-                    self._runtime.markets.doubt(self._exchange.name)
-                except (ExchangeError, StorageUnavailable) as error:
-                    self._log.info(
-                        "a silent stream cannot be examined now",
-                        exchange=self._exchange.name,
-                        symbol=one.symbol,
-                        why=str(error),
-                    )
+                self._trust({one.symbol})
+            except UnknownSymbol:
+                self._freshness.forgive(one.symbol)
+                self._runtime.markets.doubt(self._exchange.name)
+            except (ExchangeError, StorageUnavailable) as error:
+                self._log.info(
+                    "a silent stream cannot be examined now",
+                    exchange=self._exchange.name,
+                    symbol=one.symbol,
+                    why=str(error),
+                )
+                self._doubt(one, str(error))
+
+    def _doubt(self, one: Overdue, why: str) -> None:
+        """Say on the board that nobody can tell whether a silent stream is quiet or sick."""
+        self._doubted.add(one.symbol)
+        reason = f"{one.reason}, and it cannot be asked over REST whether that is the market: {why}"
+        board, now_us = self._runtime.board, self._runtime.clock.now_us()
+        board.doubt(self._exchange.name, one.symbol, self._channel, reason, now_us)
+
+    def _trust(self, symbols: set[str]) -> None:
+        for symbol in symbols & self._doubted:
+            self._runtime.board.trust(self._exchange.name, symbol, self._channel)
+        self._doubted -= symbols
 
     async def _has_traded_since(self, one: Overdue) -> bool:
         """Ask REST for what the stream should have told by now."""

@@ -1,5 +1,6 @@
 """What is known of each symbol right now: its phase, how much of its history is covered, how far behind it is."""
 
+import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -42,8 +43,14 @@ class SymbolStatus:
     covered_ratio: float | None = None
     """Share of the wanted range that is covered or known to be unavailable; None while unknown."""
     last_candle_us: int | None = None
+    covered_until_us: int | None = None
+    """The end of the newest covered minute; None while nothing is covered."""
     lag_s: float | None = None
-    """Exchange seconds between the end of the newest covered minute and now; None while nothing is covered."""
+    """Exchange seconds between the end of the newest covered minute and the last look at the ledger."""
+    missing_us: int = 0
+    """How much is neither covered nor unavailable, up to what live has promised to prove."""
+    deadline_us: int | None = None
+    """When the exchange forgets the first minute of what is missing; None where nothing is missing or forgotten."""
     rate_rows_s: float = 0.0
     """Rows stored per second, history and live, over the last seconds."""
     eta_s: float | None = None
@@ -52,6 +59,8 @@ class SymbolStatus:
     """Rows stored since the start."""
     coarse_us: dict[str, int] = field(default_factory=dict)
     """By timeframe: how much of the range has coarser candles, because the exchange no longer serves those of 1m."""
+    doubts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By channel: since when it cannot be told whether its silent stream is quiet or sick, and why."""
     _samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=64), repr=False)
 
     def refresh(self, summary: CoverageSummary, claim_us: int | None, now_us: int, at_s: float) -> None:
@@ -62,8 +71,9 @@ class SymbolStatus:
         missing_us = max(0, missing_us)
         self.covered_ratio = 1.0 - missing_us / summary.wanted_us if summary.wanted_us else 1.0
         self.last_candle_us = summary.last_timestamp_us
-        covered_until_us = summary.covered_until_us
-        self.lag_s = None if covered_until_us is None else max(0.0, (now_us - covered_until_us) / 1e6)
+        self.missing_us = missing_us
+        self.covered_until_us = summary.covered_until_us
+        self.lag_s = self.lag_at_s(now_us)
         self._samples.append((at_s, self.rows, missing_us))
         while at_s - self._samples[0][0] > RATE_WINDOW_S:
             self._samples.popleft()
@@ -83,6 +93,15 @@ class SymbolStatus:
         else:
             self.phase = Phase.COMPLETE if claim_us is None else Phase.LIVE
 
+    def lag_at_s(self, now_us: int) -> float | None:
+        """Return exchange seconds between the end of the newest covered minute and `now_us`; None where none is."""
+        return None if self.covered_until_us is None else max(0.0, (now_us - self.covered_until_us) / 1e6)
+
+    @property
+    def should_be_fresh(self) -> bool:
+        """False of what is not collected: refused, halted, delisted, closed; `problem` says why."""
+        return not self.problem
+
 
 class StatusBoard:
     """The status of every wanted symbol; collectors write to it, the table and the status records read it."""
@@ -92,9 +111,24 @@ class StatusBoard:
         self._symbols: dict[tuple[str, str], SymbolStatus] = {}
         self.venue_problems: dict[str, str] = {}
         """By venue: why it cannot be reached just now."""
+        self.stream_entries: dict[str, int] = {}
+        """By venue: entries of its Redis stream that are not stored yet."""
+        self.told = False
+        """Whether it is known what is wanted."""
+        self._refreshed_s = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Real seconds since the ledger was looked at last."""
+        return time.monotonic() - self._refreshed_s
+
+    def note_refreshed(self) -> None:
+        """Note that every line says what the ledger says now."""
+        self._refreshed_s = time.monotonic()
 
     def want(self, wanted: Collection[WantedSymbol]) -> None:
         """Make the lines exactly those of `wanted`, keeping what is known of the ones that stay."""
+        self.told = True
         kept = self._symbols
         self._symbols = {}
         for one in sorted(wanted):
@@ -150,6 +184,17 @@ class StatusBoard:
         if status is not None and status.problem == sentence:
             status.problem = ""
             status.phase = Phase.WAITING
+
+    def doubt(self, exchange: str, symbol: str, channel: str, why: str, now_us: int) -> None:
+        """Note that it cannot be told any more whether a symbol's stream is quiet or sick."""
+        if (status := self.get(exchange, symbol)) is not None:
+            since_us, _ = status.doubts.get(channel, (now_us, ""))
+            status.doubts[channel] = (since_us, why)
+
+    def trust(self, exchange: str, symbol: str, channel: str) -> None:
+        """Take back what `doubt()` noted."""
+        if (status := self.get(exchange, symbol)) is not None:
+            status.doubts.pop(channel, None)
 
     def set_venue_problem(self, exchange: str, sentence: str) -> bool:
         """Say why a venue cannot be reached; an empty sentence takes it back. True where that is news."""

@@ -158,4 +158,5 @@ async def _audited(store: TimeseriesStore, market: SimulatedMarket, wanted: set[
 
 
 def test_the_environment_holds_no_setting_that_would_change_these_tests() -> None:
-    assert not [name for name in os.environ if name.startswith("OHLCV_")]
+    """But that nothing is served over HTTP, as `conftest.py` has it for every test."""
+    assert [name for name in os.environ if name.startswith("OHLCV_")] == ["OHLCV_HTTP_BIND"]

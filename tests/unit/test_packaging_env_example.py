@@ -47,6 +47,7 @@ DEFAULTS = {
     "OHLCV_ENABLE_HISTORICAL": "true",
     "OHLCV_TEST_MODE": "false",
     "OHLCV_COLLECT_TRADES": "needed",
+    "OHLCV_HTTP_BIND": "127.0.0.1:9464",
     "FULLON_DATA_DIR": "~/.local/share/fullon",
     "FULLON_KRAKEN_ORIGIN": "http://127.0.0.1:9101",
     "FULLON_BINANCE_ORIGIN": "http://127.0.0.1:9102",

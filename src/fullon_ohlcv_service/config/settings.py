@@ -3,13 +3,47 @@
 import os
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fullon_ohlcv_service.errors import ConfigurationError
+
+
+class Address(NamedTuple):
+    """Where a server listens; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address | None:
+    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`; None of an empty text.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not text:
+        return None
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or parts.netloc != text or "@" in text or not host.isprintable() or " " in host:
+        raise ValueError("HOST:PORT such as 127.0.0.1:9464, with a port of 0 to 65535, or nothing")
+    return Address(host, port)
+
+
+def _checked_address(text: str) -> str:
+    parse_address(text)
+    return text
 
 
 class OhlcvServiceConfig(BaseSettings):
@@ -55,6 +89,10 @@ class OhlcvServiceConfig(BaseSettings):
         default="needed",
         description="`needed`: trades only where candles are folded from them; `all`: of every exchange.",
     )
+    http_bind: Annotated[str, AfterValidator(_checked_address)] = Field(
+        default="127.0.0.1:9464",
+        description="Where /metrics, /live, /ready and /status are served over HTTP; empty: nowhere.",
+    )
 
     @classmethod
     def from_env(cls) -> "OhlcvServiceConfig":
@@ -69,6 +107,11 @@ class OhlcvServiceConfig(BaseSettings):
             raise ConfigurationError("; ".join(_sentence(cls, one) for one in error.errors())) from None
 
     @property
+    def http_address(self) -> Address | None:
+        """Where to serve HTTP; None: nowhere."""
+        return parse_address(self.http_bind)
+
+    @property
     def user_id_is_set(self) -> bool:
         """True where OHLCV_USER_ID was given rather than defaulted."""
         return "user_id" in self.model_fields_set
@@ -77,7 +120,12 @@ class OhlcvServiceConfig(BaseSettings):
 def _sentence(settings: type[OhlcvServiceConfig], error: Any) -> str:
     name = str(error["loc"][0]).lower()
     variable = "ADMIN_MAIL" if name == "admin_mail" else f"OHLCV_{name.upper()}"
-    allowed = str(error["msg"]).removeprefix("Input should be ").removesuffix(", unable to interpret input")
+    allowed = (
+        str(error["msg"])
+        .removeprefix("Input should be ")
+        .removeprefix("Value error, ")
+        .removesuffix(", unable to interpret input")
+    )
     meaning = (settings.model_fields[name].description or "").rstrip(".")
     allowed = allowed.removesuffix(", unable to parse string as an integer")
     return f"{variable} is {error['input']!r}; allowed is {allowed} ({meaning})"
