@@ -71,7 +71,7 @@ async def _collect_burst(
     async with collecting(venue, number, trades=True) as runtime:
         while not board[STARTED_S]:
             await asyncio.sleep(_POLL_S)
-        cpu_started_s, servers_started_s = time.process_time(), cpu_s(pids)
+        servers_started_s, cpu_started_s = cpu_s(pids), time.process_time()
         minute_end_us = floor_minute_us(runtime.clock.now_us()) + MINUTE_US
         while (stored := sum(line.rows for line in runtime.board.lines())) < trades:
             board[COMMITTED] = stored
