@@ -20,6 +20,8 @@ from fullon_ohlcv_service.stale import StaleStreamGuard
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
 
+GATHER_S = 0.02
+"""What arrives within this time is taken together: waking up costs more than an event does."""
 REFUSED_AGAIN_S = 3500.0
 """Seconds of the clock after which a refused subscription is tried again when what is wanted is told again."""
 
@@ -235,6 +237,7 @@ class LiveCollector(ABC):
                         sink.feed(events)
                         guard.feed(events)
                         self._note_answers(name, events)
+                        await asyncio.sleep(GATHER_S)
                 finally:
                     self._counted[name] = self._counts_of(name)
                     del self.streams[name]

@@ -10,6 +10,7 @@ from fullon_exchange.clock import MINUTE_US, Clock, ceil_minute_us
 from fullon_exchange.records import Disconnected, Event, Subscribed, Trade, Trades, Watermark
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
+from fullon_ohlcv_service.trade import live_collector
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
 from fullon_ohlcv_service.trade.frames import StreamEntry, encode_entry
 from fullon_simulator import SimulatedMarket
@@ -196,3 +197,26 @@ async def test_nothing_is_acknowledged_while_the_write_has_not_committed(
         assert await stream.stored_ids() == ["1"]
     finally:
         await batcher.stop_batch_processing()
+
+
+async def test_what_arrives_is_gathered_into_one_entry_until_a_watermark_sends_it(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_collector, "GATHER_S", 3600.0)
+    stream = Stream(runtime)
+    sink = live_collector.TradeSink(runtime, "kraken")
+
+    async def handed_over() -> bool:
+        return await stream.waiting() > 0
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(sink.run())
+        sink.feed([stream.subscribed(), stream.trade(0.5, 1)])
+        sink.feed([stream.trade(0.7, 2)])
+        sink.feed([stream.watermark(1.2)])
+        await eventually(handed_over, "a watermark sends what was gathered")
+        running.cancel()
+    assert await stream.waiting() == 1
+    await run_through(batcher_of(runtime), stream)
+    assert await stream.stored_ids() == ["1", "2"]
+    assert sink.buffered == 0

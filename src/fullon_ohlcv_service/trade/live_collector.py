@@ -3,12 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import ClassVar
 
 from fullon_cache import CacheError
 from fullon_exchange.interface import Exchange
-from fullon_exchange.records import Channel, Disconnected, Event, Subscribed, Trades, Unsubscribed
+from fullon_exchange.records import Channel, Disconnected, Event, Subscribed, Trades, Unsubscribed, Watermark
 from fullon_log import get_component_logger
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.runtime import Runtime
@@ -19,8 +19,12 @@ from fullon_orm.models import Symbol
 PENDING_TRADES_MAX = 200_000
 """Trades that wait in memory while Redis is away; beyond it all are given up and their minutes stay gaps."""
 ENTRY_EVENTS_MAX = 200
-GATHER_S = 0.03
-"""Frames that arrive within this time travel together."""
+GATHER_S = 0.25
+"""Frames that arrive within this time travel together: an entry costs more than the trades in it."""
+PROVED_GATHER_S = 0.03
+"""How soon a watermark ends the gathering: a minute may be complete with it, and other connections have theirs."""
+RETRY_S = 0.25
+RETRY_MAX_S = 5.0
 DRAIN_S = 2.0
 
 
@@ -34,6 +38,7 @@ class TradeSink:
         self._pending: deque[Event] = deque()
         self._pending_trades = 0
         self._arrived = asyncio.Event()
+        self._proved = asyncio.Event()
         self._carried: dict[str, dict[str, None]] = {}
         """By connection: the symbols it carries."""
         self._away = False
@@ -52,6 +57,8 @@ class TradeSink:
             match event:
                 case Trades():
                     self._pending_trades += len(event.records)
+                case Watermark():
+                    self._proved.set()
                 case Subscribed():
                     self._carried.setdefault(event.connection, {})[event.symbol] = None
                 case Unsubscribed():
@@ -67,24 +74,33 @@ class TradeSink:
 
     async def run(self) -> None:
         """Append to the stream until cancelled; while Redis is away, wait and keep what fits."""
-        delay_s = GATHER_S
+        retry_s = RETRY_S
         while True:
-            await self._arrived.wait()
-            await asyncio.sleep(delay_s)
+            await self._gather()
             try:
                 await self._append_pending()
             except CacheError as error:
                 if not self._away:
                     self._log.warning("redis away, trades wait", exchange=self._exchange, why=str(error))
                 self._away = True
-                delay_s = min(5.0, max(0.25, delay_s * 2))
+                await asyncio.sleep(retry_s)
+                retry_s = min(RETRY_MAX_S, retry_s * 2)
             else:
                 if self._away:
                     self._log.info("redis back, trades handed over", exchange=self._exchange)
                     self._away = False
                     # Redis may have come back without what it held: what follows is a new run.
                     self.restart_runs("redis was away")
-                delay_s = GATHER_S
+                retry_s = RETRY_S
+
+    async def _gather(self) -> None:
+        """Return a while after something has arrived, soon after a watermark."""
+        await self._arrived.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self._proved.wait()
+                await asyncio.sleep(PROVED_GATHER_S)
+        self._proved.clear()
 
     async def drain(self) -> None:
         """End every run and hand over what is pending, within two seconds."""
