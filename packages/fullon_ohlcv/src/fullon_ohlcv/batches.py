@@ -97,11 +97,12 @@ class CandleBatch(Batch):
                 continue
             given += 1
             timestamp_us = row[0]
-            if is_empty_candle(row):
+            if not row[6] and is_empty_candle(row):
                 rows.pop(timestamp_us, None)
                 empty.add(timestamp_us)
                 continue
-            empty.discard(timestamp_us)
+            if empty:
+                empty.discard(timestamp_us)
             rows[timestamp_us] = candle_bytes(series.series_id, row)
         self.repeated += given - (len(rows) + len(empty) - held)
         self._note(series, write, suspect)

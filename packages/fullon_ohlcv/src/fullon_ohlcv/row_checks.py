@@ -42,7 +42,11 @@ class CandleCheck:
             if (
                 type(timestamp_us) is int
                 and EARLIEST_US <= timestamp_us < self._latest_us
-                and self._is_aligned(timestamp_us)
+                and (
+                    (timestamp_us - self._origin_us) % self._width_us == 0
+                    if self._width_us is not None
+                    else self._timeframe.floor(timestamp_us) == timestamp_us
+                )
                 and 0 < low <= high <= FLOAT_MAX
                 and 0 < open_ <= FLOAT_MAX
                 and 0 < close <= FLOAT_MAX
@@ -59,11 +63,6 @@ class CandleCheck:
         timestamp_us = _first(row)
         return None if _time_fault(timestamp_us, self._latest_us) else self._timeframe.floor(timestamp_us)
 
-    def _is_aligned(self, timestamp_us: int) -> bool:
-        if self._width_us is None:
-            return self._timeframe.floor(timestamp_us) == timestamp_us
-        return (timestamp_us - self._origin_us) % self._width_us == 0
-
     def _explain(self, row: Any) -> str | None:
         if not _has_fields(row, 7):
             return (
@@ -71,7 +70,7 @@ class CandleCheck:
             )
         timestamp_us, open_, high, low, close, volume, trades = row
         fault = _time_fault(timestamp_us, self._latest_us)
-        if fault is None and not self._is_aligned(timestamp_us):
+        if fault is None and self._timeframe.floor(timestamp_us) != timestamp_us:
             fault = f"timestamp {from_us(timestamp_us).isoformat()} is not the open time of a {self._timeframe} candle"
         fault = fault or _number_fault("volume", volume, zero=True)
         if fault is None and trades is not None and not (type(trades) is int and 0 <= trades <= COUNT_MAX):

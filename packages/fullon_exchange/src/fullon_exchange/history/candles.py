@@ -53,8 +53,8 @@ async def candle_pages(
     end_us = timeframe.floor_us(min(end_us, settled_us))
     first = True
     while position < end_us:
-        answer, buckets = await _fetch(source, position, end_us)
-        if not buckets and _is_stale(source, answer, position):
+        answer, runs = await _fetch(source, position, end_us)
+        if not runs and _is_stale(source, answer, position):
             raise PageStuck(
                 f"asked for candles from {position} on, answered {len(answer.rows)} candles that end before it",
                 exchange=source.exchange,
@@ -63,12 +63,12 @@ async def candle_pages(
             )
         holes = _Holes(source, answer, leading=first)
         expected = position
-        for run in _runs(buckets, position, timeframe):
+        for run in runs:
             begin_us = run[0][0]
             hole = await holes.explain(expected, begin_us)
             expected = timeframe.next_us(run[-1][0])
             yield Page([candle for _, candle in run if candle is not None], (begin_us, expected), hole)
-        if not buckets:
+        if not runs:
             absent_until = min(end_us, timeframe.floor_us(settled_us - _ABSENT_AGE_US))
             if position < absent_until:
                 yield Page((), (absent_until, absent_until), await holes.explain(position, absent_until))
@@ -77,19 +77,20 @@ async def candle_pages(
         first = False
 
 
-async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[CandleAnswer, list[_Bucket]]:
-    """Ask, and ask again where something is absent or unreadable; keep the fuller answer.
+async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[CandleAnswer, list[list[_Bucket]]]:
+    """Ask, and ask again where something is absent or unreadable; return the fuller answer and its runs.
 
     What lies before a full window is not absent, it is gone.
     """
     answer = await source.fetch(start_us, end_us)
     buckets = _within(answer, start_us, end_us)
+    runs = _runs(buckets, source.timeframe)
     begins = bool(buckets) and (buckets[0][0] == start_us or _fills_window(source, answer))
-    if begins and len(_runs(buckets, start_us, source.timeframe)) == 1 and not answer.unreadable:
-        return answer, buckets
+    if begins and len(runs) == 1 and not answer.unreadable:
+        return answer, runs
     again = await source.fetch(start_us, end_us)
     buckets_again = _within(again, start_us, end_us)
-    return (again, buckets_again) if len(buckets_again) >= len(buckets) else (answer, buckets)
+    return (again, _runs(buckets_again, source.timeframe)) if len(buckets_again) >= len(buckets) else (answer, runs)
 
 
 def _fills_window(source: CandleSource, answer: CandleAnswer) -> bool:
@@ -104,15 +105,17 @@ def _within(answer: CandleAnswer, start_us: int, end_us: int) -> list[_Bucket]:
     return [(open_us, unique[open_us]) for open_us in sorted(unique) if start_us <= open_us < end_us]
 
 
-def _runs(buckets: Sequence[_Bucket], start_us: int, timeframe: Timeframe) -> list[list[_Bucket]]:
+def _runs(buckets: Sequence[_Bucket], timeframe: Timeframe) -> list[list[_Bucket]]:
     """Cut buckets into runs of consecutive ones."""
     runs: list[list[_Bucket]] = []
-    expected = start_us
+    expected = None
     for bucket in buckets:
-        if not runs or bucket[0] != expected:
-            runs.append([])
-        runs[-1].append(bucket)
-        expected = timeframe.next_us(bucket[0])
+        open_us = bucket[0]
+        if open_us != expected:
+            run: list[_Bucket] = []
+            runs.append(run)
+        run.append(bucket)
+        expected = timeframe.next_us(open_us)
     return runs
 
 
