@@ -96,7 +96,7 @@ async def _say_audit(market: SimulatedMarket) -> None:
 def main(arguments: Sequence[str] = ()) -> int:
     """Run the demo; DURATION (seconds) ends it by itself. Returns 0 after an orderly end, 1 with one sentence."""
     try:
-        duration_s = _duration()
+        duration_s = read_duration()
         os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / DEMO_DIRECTORY))
         for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
             os.environ.pop(name, None)
@@ -111,7 +111,12 @@ def main(arguments: Sequence[str] = ()) -> int:
     return 0
 
 
-def _duration() -> float | None:
+def read_duration() -> float | None:
+    """Return what DURATION says; None where it is unset.
+
+    Raises:
+        ConfigurationError: no number of seconds above 0.
+    """
     text = os.environ.get("DURATION", "")
     if not text:
         return None

@@ -68,7 +68,7 @@ def _number(name: str, default: _Number, parse: Callable[[str], _Number], lowest
     if not text:
         return default
     kind = "a whole number" if parse is int else "a number of seconds"
-    allowed = f"{kind} from {lowest:g} to {highest:g}"
+    allowed = f"{kind} from {lowest:.9g} to {highest:.9g}"
     try:
         value = parse(text)
     except ValueError:
