@@ -1,6 +1,6 @@
 """Delay: from a minute's end to its candle being readable, for many symbols that close together.
 
-    python benchmarks/bench_delay.py [--minutes 2] [--symbols 100,500,2000]
+    python benchmarks/bench_delay.py [--minutes 2] [--symbols 100,500,2000] [--venues kraken,binance]
 
 A process of its own feeds live data in real time: on Kraken every symbol trades once in ten seconds, on Binance every
 symbol's candle is updated as often and all candles close together at the minute's end. The service's live path stores
@@ -11,7 +11,6 @@ trades on their way (Kraken; none for Binance, which says itself that a candle i
 """
 
 import os
-from typing import get_args
 
 from feed import BOARD_SIZE, Steady
 from measuring import Timed, isolated, parser, prepared, print_header, processes, quantile, say, serving
@@ -28,7 +27,8 @@ COPIES = 5
 
 
 def main() -> None:
-    options = parser("delay: from a minute's end to readable candles")
+    options = parser("delay: from a minute's end to readable candles", runs=None)
+    options.add_argument("--venues", default="kraken,binance", help="whose feeds (default: kraken,binance)")
     options.add_argument("--symbols", default="100,500,2000", help="how many close together (default: 100,500,2000)")
     options.add_argument("--minutes", type=int, default=2, help="how many minutes' ends are watched (default: 2)")
     given = options.parse_args()
@@ -37,7 +37,7 @@ def main() -> None:
         if given.smoke:
             measure("kraken", 5, minutes=1, speed=SMOKE_SPEED)
             return
-        for venue in get_args(VenueName):
+        for venue in given.venues.split(","):
             for number in given.symbols.split(","):
                 measure(venue, int(number), minutes=given.minutes)
 

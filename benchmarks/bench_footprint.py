@@ -28,7 +28,7 @@ MEGABYTE = 2**20
 
 
 def main() -> None:
-    options = parser("footprint: what a symbol costs the daemon")
+    options = parser("footprint: what a symbol costs the daemon", runs=None)
     options.add_argument("--symbols", default="100,500,2000", help="how many are live (default: 100,500,2000)")
     options.add_argument("--seconds", type=float, default=60.0, help="how long each is measured (default: 60)")
     given = options.parse_args()

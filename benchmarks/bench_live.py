@@ -1,6 +1,6 @@
 """Live trades: from a socket to committed trades and candles, and what each part of that way costs alone.
 
-    python benchmarks/bench_live.py [--runs 3] [--python-with-cryptofeed PATH]
+    python benchmarks/bench_live.py [--runs 3] [--venues kraken,binance] [--python-with-cryptofeed PATH]
 
 A process of its own sends pre-encoded frames of 20 symbols, one trade each, as fast as they are read or at a given
 pace. `collected` is the service: our session, the Redis stream, the batcher, the store; of Kraken's trades it folds
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 from feed import BOARD_SIZE, Burst
 from measuring import (
@@ -56,12 +55,13 @@ CRYPTOFEED = "cryptofeed==2.4.1"
 
 def main() -> None:
     options = parser("live trades: what the way from a socket to the database costs")
+    options.add_argument("--venues", default="kraken,binance", help="whose feeds (default: kraken,binance)")
     options.add_argument("--python-with-cryptofeed", metavar="PATH", help="do not install cryptofeed, it is there")
     given = options.parse_args()
     print_header()
     with throwaway_servers() as servers, cryptofeed(given) as python:
         pids = [pid for pid in servers.pids().values() if pid is not None]
-        for venue in get_args(VenueName):
+        for venue in given.venues.split(","):
             for rate in (None, *RATES):
                 if not given.smoke or (venue, rate) == ("kraken", None):
                     measure(given, venue, rate, pids, python)

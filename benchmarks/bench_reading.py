@@ -40,10 +40,9 @@ _POSTGRES_EPOCH_US = 946_684_800_000_000
 
 
 def main() -> None:
-    options = parser("reading: a year of 1-minute candles of one symbol among many")
+    options = parser("reading: a year of 1-minute candles of one symbol among many", runs=5)
     options.add_argument("--others", type=int, default=499, help="how many other symbols (default: 499)")
     options.add_argument("--other-days", type=int, default=10, help="days stored of each other symbol (default: 10)")
-    options.set_defaults(runs=5)
     given = options.parse_args()
     days, others, other_days, runs = 365, given.others, given.other_days, given.runs
     if given.smoke:

@@ -27,10 +27,12 @@ PATIENCE_S = 300.0
 READY_S = 60.0
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
+def parser(description: str, *, runs: int | None = 3) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has; `runs` None where a figure is made once."""
     options = argparse.ArgumentParser(description=description)
-    options.add_argument("--runs", type=int, default=3, help="runs of each figure; the median is said (default: 3)")
+    if runs is not None:
+        said = f"runs of each figure; the median is said (default: {runs})"
+        options.add_argument("--runs", type=int, default=runs, help=said)
     options.add_argument(
         "--smoke", action="store_true", help="the smallest sizes: shows that it works, measures nothing"
     )
