@@ -4,6 +4,7 @@
 #   make test      lint, types and every test
 #   make run       the daemon against the real exchanges
 #   make soak      faults of every kind, then an audit   (MINUTES=10 SEED=7)
+#   make bench     every figure beside its bare limit, about half an hour on an idle machine
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter .venv is made with.
 
