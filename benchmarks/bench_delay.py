@@ -20,7 +20,7 @@ from venue_rest import VenueName
 PERIOD_S = 10.0
 BEFORE_S = 14.0
 """From the start of collecting to the end of the first minute: by then everything is subscribed and has traded."""
-SMOKE_SPEED = 10.0
+SMOKE_SPEED = 20.0
 GRACE_S = {"kraken": 0.5, "binance": 0.0}
 """What the session waits for trades on their way: `SocketLimits.grace_s` of Kraken."""
 COPIES = 5
