@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
+
+import asyncpg
 
 from fullon_ohlcv.batches import CandleBatch, TradeBatch, checked_reason
 from fullon_ohlcv.connection import (
@@ -53,6 +55,10 @@ if TYPE_CHECKING:
 NAME_BYTES_MAX = 500
 CLOSE_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 2.0
+"""How long a failed transaction may take to be rolled back, and a connection to come back to the pool."""
+_GONE = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What is raised by a connection that cannot be used any more; asyncpg ends it then."""
 
 
 def system_now_us() -> int:
@@ -121,7 +127,26 @@ class TimeseriesStore:
             try:
                 yield connection
             finally:
-                await self._pool.release(connection)
+                # A server that says nothing must not hold up who is cancelled, nor make another error of it.
+                with suppress(*_GONE):
+                    await self._pool.release(connection, timeout=END_TIMEOUT_S)
+
+    @asynccontextmanager
+    async def _transaction(self, action: str) -> "AsyncIterator[PoolConnectionProxy[Record]]":
+        """Lend a connection within a transaction; where its end cannot be said in time, the connection is cut."""
+        async with self.connection(action) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                try:
+                    async with asyncio.timeout(END_TIMEOUT_S):
+                        await transaction.rollback()
+                except _GONE:
+                    connection.terminate()
+                raise
+            await transaction.commit()
 
     async def series(self, exchange: str, symbol: str, channel: str) -> Series:
         """Return the series, created where it is new. Channels: `trades`, `candles1m`, `candles1h` …
@@ -167,7 +192,7 @@ class TimeseriesStore:
         batch = CandleBatch.of(writes, self._now_us())
         if not batch.series:
             return WriteResult()
-        async with self.connection("write candles") as connection, connection.transaction():
+        async with self._transaction("write candles") as connection:
             await _say_why(connection, why)
             return await store_candles(connection, batch)
 
@@ -184,7 +209,7 @@ class TimeseriesStore:
         batch = TradeBatch.of(writes, self._now_us())
         if not batch.series:
             return WriteResult()
-        async with self.connection("write trades") as connection, connection.transaction():
+        async with self._transaction("write trades") as connection:
             await _say_why(connection, why)
             return await store_trades(connection, batch)
 
@@ -236,7 +261,7 @@ class TimeseriesStore:
         """
         spans = checked([interval])
         checked_reason(reason)
-        async with self.connection("mark an interval unavailable") as connection, connection.transaction():
+        async with self._transaction("mark an interval unavailable") as connection:
             candles_id = await lock_with_derived(connection, series)
             for start_us, end_us in spans:
                 marked = [(series.series_id, start_us, end_us)]
@@ -251,7 +276,7 @@ class TimeseriesStore:
         covered again.
         """
         spans = checked([interval])
-        async with self.connection("uncover an interval") as connection, connection.transaction():
+        async with self._transaction("uncover an interval") as connection:
             await _say_why(connection, why)
             candles_id = await lock_with_derived(connection, series)
             for start_us, end_us in spans:
