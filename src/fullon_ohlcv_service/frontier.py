@@ -161,6 +161,10 @@ class Frontier:
         """Return the first minute of what `symbol` is proved for without a break until now."""
         return self._runs[symbol].first_us
 
+    def next_us(self, symbol: str) -> int:
+        """Return the first minute of `symbol` that is not proved yet."""
+        return self._runs[symbol].next_us
+
     def skip_to(self, symbol: str, minute_us: int) -> int:
         """Give up proving the minutes of `symbol` before `minute_us`; return the first it will still prove."""
         run = self._runs[symbol]
