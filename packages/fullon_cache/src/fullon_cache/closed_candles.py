@@ -83,15 +83,13 @@ async def watch_closed(
         await pool.bounded(pubsub.subscribe(closed_channel(pool.settings.database)))
         if await pool.bounded(pubsub.get_message(timeout=pool.settings.socket_timeout_s)) is None:
             raise ConnectionError(pool.settings.address, "no answer in time")
-        async with aclosing(_heard(pool, pubsub)) as candles:
-            yield (one async for one in candles if _is_wanted(one, exchange, symbols))
+        async with aclosing(_heard(pool, pubsub, exchange, symbols)) as candles:
+            yield candles
 
 
-def _is_wanted(candle: ClosedCandle, exchange: str | None, symbols: Collection[str] | None) -> bool:
-    return exchange in (None, candle.exchange) and (symbols is None or candle.symbol in symbols)
-
-
-async def _heard(pool: ConnectionPool, pubsub: Any) -> AsyncGenerator[ClosedCandle, None]:
+async def _heard(
+    pool: ConnectionPool, pubsub: Any, exchange: str | None, symbols: Collection[str] | None
+) -> AsyncGenerator[ClosedCandle, None]:
     heard_s = time.monotonic()
     is_asked = False
     while True:
@@ -99,8 +97,11 @@ async def _heard(pool: ConnectionPool, pubsub: Any) -> AsyncGenerator[ClosedCand
         silent_s = time.monotonic() - heard_s
         if message is not None:
             heard_s, is_asked = time.monotonic(), False
-            if message["type"] == "message":
-                yield _decoded(message["channel"].decode(), message["data"])
+            if message["type"] != "message":
+                continue
+            candle = _decoded(message["channel"].decode(), message["data"])
+            if exchange in (None, candle.exchange) and (symbols is None or candle.symbol in symbols):
+                yield candle
         elif is_asked and silent_s > SILENT_MAX_S + pool.settings.socket_timeout_s:
             raise ConnectionError(pool.settings.address, "no answer in time")
         elif not is_asked and silent_s > SILENT_MAX_S:
