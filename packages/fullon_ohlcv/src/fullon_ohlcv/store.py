@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 NAME_BYTES_MAX = 500
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
 ACQUIRE_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 2.0
 """How long a failed transaction may take to be rolled back, and a connection to come back to the pool."""
@@ -126,8 +126,11 @@ class TimeseriesStore:
                 ) from error
             try:
                 yield connection
+            except asyncio.CancelledError:
+                # The server would be asked to cancel too, and waited for, though it may say nothing any more.
+                connection.terminate()
+                raise
             finally:
-                # A server that says nothing must not hold up who is cancelled, nor make another error of it.
                 with suppress(*_GONE):
                     await self._pool.release(connection, timeout=END_TIMEOUT_S)
 
@@ -139,7 +142,7 @@ class TimeseriesStore:
             await transaction.start()
             try:
                 yield connection
-            except BaseException:
+            except Exception:
                 try:
                     async with asyncio.timeout(END_TIMEOUT_S):
                         await transaction.rollback()

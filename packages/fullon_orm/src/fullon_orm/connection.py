@@ -18,7 +18,7 @@ from fullon_orm.migrations import HEAD
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -27,6 +27,17 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 
 _UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
 """Lost connections, deadlocks, no resources, shut down or cancelled by an operator, failing disks."""
+
+
+class _ClosingInTime(asyncpg.Connection):
+    """A connection whose end is bounded in time, also where SQLAlchemy closes it without a limit of its own."""
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close politely where the server still answers."""
+        try:
+            await super().close(timeout=timeout or CLOSE_TIMEOUT_S)
+        except DRIVER_ERRORS:
+            self.terminate()
 
 
 async def connect(address: Address) -> Connection:
@@ -47,6 +58,7 @@ async def connect(address: Address) -> Connection:
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings={"application_name": "fullon_orm"},
+            connection_class=_ClosingInTime,
         )
     except DRIVER_ERRORS as error:
         raise translated(error, address) or error from error
@@ -54,10 +66,7 @@ async def connect(address: Address) -> Connection:
 
 async def close(connection: Connection) -> None:
     """Close the connection, politely where the server still answers."""
-    try:
-        await connection.close(timeout=CLOSE_TIMEOUT_S)
-    except DRIVER_ERRORS:
-        connection.terminate()
+    await connection.close()
 
 
 def translated(error: BaseException | None, address: Address) -> OrmError | None:
