@@ -87,10 +87,13 @@ async def test_from_init_to_an_exported_file_that_equals_the_market(
     async with TimeseriesStore.open(now_us=clock.now_us) as store:
         async with collecting():
             await wait_until_complete(store, clock)
-            status, gaps = await asyncio.gather(run_cli("status", "--json"), run_cli("gaps", "--json"))
+            status, gaps, coverage = await asyncio.gather(
+                run_cli("status", "--json"), run_cli("gaps", "--json"), run_cli("coverage")
+            )
             _check_running_status(status)
             assert gaps.json == {"gaps": []}
             assert gaps.code == 0
+            assert coverage.code == 0, "minutes that are on their way are no gaps"
         log = await run_cli("logs", "kraken", "--file", str(directory / "service.log"))
         assert "kraken" in log.out
         assert "binance" not in log.out

@@ -12,6 +12,7 @@ from fullon_ohlcv.timeframe import Timeframe, from_us
 from fullon_ohlcv_service.commands.heat import Cell, HeatMap, read_heat
 from fullon_ohlcv_service.commands.screen import AsJson, From, OfExchange, To, make_console, print_json, say_percent
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.errors import CommandError
@@ -44,7 +45,8 @@ def coverage(
 ) -> None:
     """Show what is known of every day of every symbol, as a heat map.
 
-    Traded, verified empty, unavailable (the exchange does not serve it) or unknown (a gap).
+    Traded, verified empty, unavailable (the exchange does not serve it) or unknown (a gap). Without --to it ends three
+    minutes ago: newer ones are on their way.
     Exit code 0: nothing is unknown; 1: something is; 2: it cannot be told.
 
     \b
@@ -89,10 +91,10 @@ async def _read(
 
 def _span(ledger: Ledger, one: WantedSymbol, times: tuple[str | None, str | None]) -> Interval:
     wanted = ledger.interval(one)
+    settled = wanted[0], max(wanted[0], wanted[1] - TAIL_MAX_US)
     if times == (None, None):
-        return wanted
-    now_us = ledger.clock.now_us()
-    start_us, end_us = parse_range(*times, now_us, default=wanted)
+        return settled
+    start_us, end_us = parse_range(*times, ledger.clock.now_us(), default=settled)
     return start_us, min(end_us, max(start_us, wanted[1]))
 
 
