@@ -28,26 +28,47 @@ class Column:
     """True of sentences, which a terminal shows in several lines."""
 
 
+def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print a table that fits the terminal; in a pipe it has every column, always."""
+    if console.is_terminal:
+        console.print(make_table(console, columns, rows))
+    else:
+        print(plain_table(columns, rows), flush=True)
+
+
+def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> str:
+    """Return a table as lines of text, thousands of them in no time."""
+    lines = [[column.name for column in columns], *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        (" " * GUTTER)
+        .join(
+            " " * (width - cell_len(cell)) + cell if column.right else cell + " " * (width - cell_len(cell))
+            for column, cell, width in zip(columns, line, widths, strict=True)
+        )
+        .rstrip()
+        for line in lines
+    )
+
+
 def make_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> Table:
-    """Return a table that fits the terminal; in a pipe it has every column, always."""
-    terminal = console.is_terminal
+    """Return a table that fits the terminal."""
     table = Table(
-        box=box.SIMPLE_HEAD if terminal else None,
+        box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1 if terminal else GUTTER, 0, 0),  # a box puts a cell of its own between columns
+        padding=(0, 1, 0, 0),
         header_style="bold",
     )
-    shown = _that_fit(columns, rows, console.width) if terminal else range(len(columns))
+    shown = _that_fit(columns, rows, console.width)
     for index in shown:
         one = columns[index]
-        folds = one.folds and terminal
         table.add_column(
             one.name,
             justify="right" if one.right else "left",
-            no_wrap=not folds,
-            overflow="fold" if folds else "ellipsis",
-            min_width=min(SENTENCE_MIN, console.width) if folds else None,
+            no_wrap=not one.folds,
+            overflow="fold" if one.folds else "ellipsis",
+            min_width=min(SENTENCE_MIN, console.width) if one.folds else None,
         )
     for row in rows:
         table.add_row(*(row[index] for index in shown))

@@ -2,33 +2,70 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from cli_process import run_cli
 
-from fullon_ohlcv_service.cli import main
+from fullon_ohlcv_service.cli import app, load_command, main
 from fullon_simulator import SimulatedMarket
 
 REVERSED = ("--from", "2026-11-20", "--to", "2026-11-19")
-OF_DATABASE = [
-    ("status",),
-    ("gaps",),
-    ("coverage",),
-    ("candles", "BTC/USD"),
-    ("export", "BTC/USD", "x.parquet"),
-    ("verify",),
-    ("repair", "BTC/USD"),
-    ("revisions", "BTC/USD"),
-    ("symbols", "list"),
-    ("symbols", "add", "kraken:BTC/USD"),
-    ("symbols", "remove", "BTC/USD"),
-    ("symbols", "set", "BTC/USD", "--backtest", "3"),
-    ("exchanges", "list"),
-    ("exchanges", "add", "kraken"),
-    ("exchanges", "remove", "kraken"),
-    ("init", "--yes"),
-]
+NO_SERVER = {"DB_HOST": "127.0.0.1", "DB_PORT": "9", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": "9"}
+CALLS: dict[str, tuple[str, ...]] = {
+    "init": ("--yes", "kraken:BTC/USD"),
+    "run": (),
+    "demo": (),
+    "status": (),
+    "gaps": ("BTC/USD",),
+    "coverage": ("BTC/USD",),
+    "candles": ("BTC/USD",),
+    "export": ("BTC/USD", "x.parquet"),
+    "verify": ("BTC/USD",),
+    "repair": ("BTC/USD",),
+    "revisions": ("BTC/USD",),
+    "doctor": (),
+    "logs": (),
+    "symbols list": (),
+    "symbols add": ("kraken:BTC/USD",),
+    "symbols remove": ("kraken:BTC/USD",),
+    "symbols set": ("kraken:BTC/USD", "--backtest", "3"),
+    "exchanges list": (),
+    "exchanges add": ("kraken",),
+    "exchanges remove": ("kraken",),
+}
+"""Every command, called as it should be."""
+WITHOUT_DATABASE = {
+    "run": "waits for its servers",
+    "demo": "brings its own",
+    "doctor": "says it among its checks",
+    "logs": "reads a file",
+}
+
+
+def commands_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield every command of the program by its path: `symbols add`."""
+    for name, one in getattr(command, "commands", {}).items():
+        loaded = load_command(name) if not path else one
+        if hasattr(loaded, "commands"):
+            yield from commands_of(loaded, (*path, name))
+        else:
+            yield " ".join((*path, name)), loaded
+
+
+COMMANDS = dict(commands_of(typer.main.get_command(app)))
+
+
+def calls_with(*parameters: str) -> list[tuple[str, ...]]:
+    """The calls of the commands that have one of these parameters."""
+    return [
+        (*path.split(), *CALLS[path])
+        for path, command in COMMANDS.items()
+        if {one.name for one in command.params} & set(parameters)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +83,90 @@ async def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert len(err.splitlines()) == 1, f"{arguments}: {err}"
     assert err.startswith("fullon-ohlcv: ")
     return err
+
+
+def test_no_command_is_left_out_here() -> None:
+    assert CALLS.keys() == COMMANDS.keys()
+
+
+async def test_every_command_refuses_an_option_it_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in COMMANDS:
+        sentence = await refused(capsys, *path.split(), "--colour")
+        assert "--colour" in sentence
+        assert f"fullon-ohlcv {path} --help" in sentence
+
+
+async def test_every_command_refuses_an_environment_file_that_cannot_be_read(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "folder").mkdir()
+    for path, arguments in CALLS.items():
+        assert "cannot read folder" in await refused(capsys, "--env-file", "folder", *path.split(), *arguments)
+
+
+async def test_every_command_that_takes_a_symbol_refuses_one_that_is_unknown(
+    seeded: SimulatedMarket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = calls_with("symbol", "symbols", "names")
+    assert len(calls) >= 11
+    for call in calls:
+        strange = [one.replace("kraken:", "").replace("BTC/USD", "kraken:BTC/USX") for one in call]
+        sentence = await refused(capsys, *strange)
+        assert "BTC/USX" in sentence, call
+        assert "did you mean" in sentence, call
+
+
+async def test_every_command_that_takes_times_refuses_reversed_ones(
+    seeded: SimulatedMarket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = calls_with("start", "end")
+    assert len(calls) >= 6
+    for call in calls:
+        sentence = await refused(capsys, *call, *REVERSED)
+        assert "--from 2026-11-20 00:00 is not before --to 2026-11-19 00:00" in sentence, call
+        assert "is no time" in await refused(capsys, *call, "--from", "soon"), call
+
+
+async def test_every_command_that_takes_an_exchange_refuses_one_that_is_unknown(
+    seeded: SimulatedMarket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for call in calls_with("exchange", "exchanges"):
+        plain = [one.replace("kraken:", "") for one in call]
+        assert "krakn" in await refused(capsys, *plain, "-x", "krakn"), call
+
+
+async def test_every_command_that_takes_a_file_refuses_one_that_cannot_be(
+    seeded: SimulatedMarket, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = [
+        ("export", "BTC/USD", "nowhere/x.csv"),
+        ("candles", "BTC/USD", "--png", "nowhere/x.png"),
+        ("coverage", "BTC/USD", "--png", "nowhere/x.png"),
+        ("logs", "--file", "nowhere/x.log"),
+        ("init", "--yes", "--write", "nowhere/.env"),
+    ]
+    assert {call[0] for call in calls} == {call[0] for call in calls_with("file", "png", "write")}
+    for call in calls:
+        assert "nowhere" in await refused(capsys, *call), call
+    assert not (directory / "nowhere").exists()
+
+
+async def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ((), ("symbols",), ("exchanges",)):
+        assert await asyncio.to_thread(main, arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("Usage: fullon-ohlcv")
+        assert "\nCommands:\n" in err
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_the_help_of_a_command_has_examples_of_it(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main((*path.split(), "--help")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    begin = lines.index("  Examples:")
+    assert all(line.startswith("    fullon-ohlcv ") for line in lines[begin + 1 : lines.index("", begin)])
+    assert any(path in line for line in lines[begin:])
 
 
 async def test_every_command_says_what_is_wrong(
@@ -112,13 +233,13 @@ async def test_a_glob_is_added_only_after_a_yes(seeded: SimulatedMarket, capsys:
     assert '"symbols": []' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", OF_DATABASE, ids=" ".join)
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in WITHOUT_DATABASE])
 async def test_without_a_database_every_command_says_so(
-    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {"DB_HOST": "127.0.0.1", "DB_PORT": "9", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": "9"}.items():
+    for name, value in NO_SERVER.items():
         monkeypatch.setenv(name, value)
-    sentence = await refused(capsys, *arguments)
+    sentence = await refused(capsys, *path.split(), *CALLS[path])
     assert "127.0.0.1:9" in sentence
     assert "DB_HOST" in sentence or "is the server running" in sentence
 

@@ -60,8 +60,11 @@ class Admin:
         chosen: dict[int, Symbol] = {}
         for name in names:
             said, symbol = split_name(name)
-            venues = [said or exchange] if said or exchange else sorted(self.accounts)
-            known = {venue: await self.symbols_of(venue) for venue in venues if venue in self.accounts}
+            of = said or exchange
+            if of is not None and of not in self.accounts:
+                having = ", ".join(sorted(self.accounts)) or "none"
+                raise CommandError(f"nothing of {of} is collected; exchanges that are: {having}")
+            known = {venue: await self.symbols_of(venue) for venue in ([of] if of else sorted(self.accounts))}
             found = [one for each in known.values() for one in each.values() if fnmatchcase(one.symbol, symbol)]
             if not found:
                 near = get_close_matches(symbol, {one for each in known.values() for one in each}, cutoff=0.5)

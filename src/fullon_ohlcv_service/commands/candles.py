@@ -12,8 +12,8 @@ from rich.text import Text
 from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe
-from fullon_ohlcv_service.columns import Cell, Column, make_table
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
+from fullon_ohlcv_service.columns import Cell, Column, print_table
+from fullon_ohlcv_service.commands.screen import AsJson, From, To, check_place, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
@@ -51,6 +51,8 @@ def candles(
       fullon-ohlcv candles kraken:BTC/USD --from 1d --json
     """
     timeframe = Timeframe.parse(tf)
+    if png is not None:
+        check_place(png)
     one, interval, rows = complete(_read(symbol, timeframe, start, end))
     console = make_console()
     title = f"{one} {timeframe} · {say_time(interval[0])} to {say_time(interval[1])} UTC"
@@ -123,9 +125,9 @@ def _table(rows: list[Row], title: str, console: Console) -> None:
         prices = [Text(_aligned(value, places[0], console)) for value in row[1:5]]
         prices[3].stylize("green" if row[4] >= row[1] else "red")
         cells.append([f"{row[0]:%Y-%m-%d %H:%M}", *prices, _aligned(row[5], places[1], console)])
-    console.print(make_table(console, COLUMNS, cells))
+    print_table(console, COLUMNS, cells)
     if not rows:
-        console.print("no candles there")
+        note("no candles there")
 
 
 def _chart(rows: list[Row], title: str, console: Console) -> None:

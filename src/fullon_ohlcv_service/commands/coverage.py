@@ -10,7 +10,16 @@ from rich.text import Text
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe, from_us
 from fullon_ohlcv_service.commands.heat import Cell, HeatMap, read_heat
-from fullon_ohlcv_service.commands.screen import AsJson, From, OfExchange, To, make_console, print_json, say_percent
+from fullon_ohlcv_service.commands.screen import (
+    AsJson,
+    From,
+    OfExchange,
+    To,
+    check_place,
+    make_console,
+    print_json,
+    say_percent,
+)
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
@@ -55,6 +64,8 @@ def coverage(
       fullon-ohlcv coverage BTC/USD --from 90d --png coverage.png
     """
     console = make_console()
+    if png is not None:
+        check_place(png)
     heat = complete(_read(symbols, exchange, (start, end), per, console))
     if png is not None:
         from fullon_ohlcv_service.commands.pictures import draw_heat  # noqa: PLC0415 - needs an extra

@@ -7,10 +7,10 @@ import typer
 from fullon_exchange import open_exchange
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.registry import NATIVE_EXCHANGES
-from fullon_ohlcv_service.columns import Column, make_table
+from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import open_admin
 from fullon_ohlcv_service.commands.environment import help_without_command
-from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.errors import CommandError
 from fullon_orm.models import Exchange
@@ -52,9 +52,9 @@ def list_exchanges(as_json: AsJson = False) -> None:
         + [str(one[name]) for name in ("candles", "history")]
         for one in found
     ]
-    console.print(make_table(console, COLUMNS, rows))
+    print_table(console, COLUMNS, rows)
     having = {str(one["exchange"]) for one in found}
-    console.print(f"could be added: {', '.join(sorted(set(NATIVE_EXCHANGES) - having)) or 'no other'}")
+    note(f"could be added: {', '.join(sorted(set(NATIVE_EXCHANGES) - having)) or 'no other'}")
 
 
 async def _list() -> list[dict[str, object]]:

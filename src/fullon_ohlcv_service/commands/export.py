@@ -18,7 +18,7 @@ from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval, State
 from fullon_ohlcv.timeframe import DAY_US, Timeframe, to_us
 from fullon_ohlcv_service.commands.candles import SymbolName, Tf
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, From, To, check_place, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
@@ -53,10 +53,9 @@ def export(
     """
     timeframe = Timeframe.parse(tf)
     kind = _format_of(file)
+    check_place(file)
     if file.exists() and not force:
         raise CommandError(f"{file} exists; --force replaces it")
-    if not file.parent.is_dir():
-        raise CommandError(f"{file.parent} is no directory")
     manifest = complete(_export(symbol, timeframe, (start, end), file, kind))
     if as_json:
         print_json(manifest)

@@ -12,8 +12,8 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.errors import ExchangeError
 from fullon_ohlcv.records import CoverageRun, Interval, State
-from fullon_ohlcv_service.columns import Column, make_table
-from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, print_json
+from fullon_ohlcv_service.columns import Column, print_table
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US, Report, SymbolLine, read_report
 from fullon_ohlcv_service.commands.times import iso, say_span, say_time, say_when
@@ -142,11 +142,11 @@ def _doing(line: SymbolLine, report: Report) -> str:
 def _show(found: list[Gap], now_us: int) -> None:
     console = make_console()
     if not console.is_terminal:
-        console.print(make_table(console, COLUMNS, [_cells(gap) for gap in found]))
+        print_table(console, COLUMNS, [_cells(gap) for gap in found])
     elif found:
         _draw(found, now_us, console)
-    else:
-        console.print(Text("No gaps: every wanted minute is accounted for", "green"))
+    if not found:
+        note("No gaps: every wanted minute is accounted for")
 
 
 def _cells(gap: Gap) -> list[str]:

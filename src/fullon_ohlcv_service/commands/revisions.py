@@ -6,9 +6,9 @@ import typer
 
 from fullon_ohlcv.records import CandleRow, Revision
 from fullon_ohlcv.timeframe import DAY_US
-from fullon_ohlcv_service.columns import Column, make_table
+from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.candles import SymbolName, say_number
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 
@@ -36,7 +36,10 @@ def revisions(symbol: SymbolName, *, start: From = None, end: To = None, as_json
         [say_time(one.before[0]), f"{iso(one.revised_at_us) or '':.19}".replace("T", " "), one.why, _change(one)]
         for one in (found[-SHOWN_MAX:] if console.is_terminal else found)
     ]
-    console.print(make_table(console, COLUMNS, rows) if rows else "none: no candle of that time was ever changed")
+    if rows or not console.is_terminal:
+        print_table(console, COLUMNS, rows)
+    if not rows:
+        note("none: no candle of that time was ever changed")
     if console.is_terminal and len(found) > SHOWN_MAX:
         console.print(f"the newest {SHOWN_MAX} of {len(found)}; --json lists them all")
 

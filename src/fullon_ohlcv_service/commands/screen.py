@@ -2,10 +2,13 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from fullon_ohlcv_service.errors import CommandError
 
 PIPE_WIDTH = 1000
 
@@ -22,9 +25,22 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
 
 
+def note(sentence: str) -> None:
+    """Say something beside the answer: what reads the answer in a pipe does not get it."""
+    make_console(stderr=not sys.stdout.isatty()).print(sentence)
+
+
 def print_json(answer: Any) -> None:
     """Print an answer for programs: one line in a pipe, indented on a terminal."""
     print(json.dumps(answer, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False), flush=True)
+
+
+def check_place(file: Path) -> None:
+    """Refuse a file that cannot be written where it is said, before any work is done for it."""
+    if not file.parent.is_dir():
+        raise CommandError(f"cannot write {file}: {file.parent} is no directory")
+    if file.is_dir():
+        raise CommandError(f"cannot write {file}: it is a directory")
 
 
 def say_percent(ratio: float | None) -> str:

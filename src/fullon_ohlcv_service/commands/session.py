@@ -111,16 +111,17 @@ class Ledger:
         known = self.known.get((exchange, symbol, "candles1m"))
         return known or await self.store.series(exchange, symbol, "candles1m")
 
-    def find(self, name: str) -> WantedSymbol:
-        """Return the symbol that `BTC/USD` or `kraken:BTC/USD` means, of those collected or stored.
+    def find(self, name: str, of: str | None = None) -> WantedSymbol:
+        """Return the symbol that `BTC/USD` or `kraken:BTC/USD` means, of those collected or stored; `of` an exchange.
 
         Raises:
             CommandError: none, or several of them.
         """
         stored = {key[:2]: WantedSymbol(key[0], key[1], 0) for key in self.known}
         symbols = stored | dict(self.wanted)
-        exchange, symbol = split_name(name)
-        found = [one for (of, called), one in symbols.items() if called == symbol and exchange in (None, of)]
+        said, symbol = split_name(name)
+        exchange = said or of
+        found = [one for (venue, called), one in symbols.items() if called == symbol and exchange in (None, venue)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -131,7 +132,7 @@ class Ledger:
         near = get_close_matches(symbol.upper(), {one.symbol.upper() for one in pool}, cutoff=0.5)
         names = {str(one) for one in pool if one.symbol.upper() in near}
         hint = f"did you mean {' or '.join(sorted(names))}?" if names else "`fullon-ohlcv symbols list` names them"
-        raise CommandError(f"{name} is not collected; {hint}")
+        raise CommandError(f"{f'{exchange}:{symbol}' if exchange else symbol} is not collected; {hint}")
 
     def choose(self, names: list[str] | None, exchange: str | None = None) -> list[WantedSymbol]:
         """Return the named symbols, or all that are wanted (of one exchange).
@@ -140,7 +141,7 @@ class Ledger:
             CommandError: one of them cannot be meant, or there are none.
         """
         if names:
-            return [self.find(name) for name in names]
+            return [self.find(name, exchange) for name in names]
         chosen = [one for one in self.wanted.values() if exchange in (None, one.exchange)]
         if exchange is not None and not chosen:
             having = ", ".join(sorted({one.exchange for one in self.wanted.values()})) or "none yet"

@@ -1,6 +1,7 @@
 """`fullon-ohlcv status`: is all well, and if not, what is not."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fullon_ohlcv.timeframe import from_us, to_us
-from fullon_ohlcv_service.columns import Cell, Column, make_table
+from fullon_ohlcv_service.columns import Cell, Column, make_table, plain_table
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, print_json, say_percent
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import Report, SymbolLine, by_venue, read_report, venue_line
@@ -25,7 +26,8 @@ STYLES = {
     Phase.WAITING: "yellow",
     Phase.REFUSED: "red",
 }
-HEAD_LINES = 12
+ROOM_LINES = 8
+"""Of a screen that neither exchanges nor symbols have: rules, names of columns, the prompt."""
 PROBLEMS_SHOWN = 5
 LITTLE_ROWS_S = 0.5
 VENUE_COLUMNS = (
@@ -75,10 +77,7 @@ async def _status(exchange: str | None, as_json: bool, every_s: float | None, ev
     console = make_console()
     if every_s is None:
         report = await _read(exchange)
-        if as_json:
-            print_json(report.as_json())
-        else:
-            console.print(draw(report, console, everything=everything or not console.is_terminal))
+        _print(report, console, as_json=as_json, everything=everything)
         return 0 if report.is_well else 1
     if not as_json and console.is_terminal:
         with Live(console=console, auto_refresh=False, screen=True) as live:
@@ -86,12 +85,20 @@ async def _status(exchange: str | None, as_json: bool, every_s: float | None, ev
                 live.update(draw(await _read(exchange), console, everything=False), refresh=True)
                 await asyncio.sleep(every_s)
     while True:
-        report = await _read(exchange)
-        if as_json:
-            print_json(report.as_json())
-        else:
-            console.print(draw(report, console, everything=True))
+        _print(await _read(exchange), console, as_json=as_json, everything=True)
         await asyncio.sleep(every_s)
+
+
+def _print(report: Report, console: Console, *, as_json: bool, everything: bool) -> None:
+    if as_json:
+        print_json(report.as_json())
+    elif console.is_terminal:
+        console.print(draw(report, console, everything=everything))
+    else:
+        print(*(line.plain for line in _head(report)), sep="\n")
+        for columns, rows in ((VENUE_COLUMNS, _venues(report, console)), (SYMBOL_COLUMNS, _symbols(report, console))):
+            if rows:
+                print("", plain_table(columns, rows), sep="\n", flush=True)
 
 
 async def _read(exchange: str | None) -> Report:
@@ -109,12 +116,20 @@ def _only(ledger: Ledger, exchange: str | None) -> Ledger:
 
 
 def draw(report: Report, console: Console, *, everything: bool) -> RenderableType:
-    """Return the screen of a report: the verdict, what is wrong, the exchanges, the symbols."""
+    """Return the screen of a report: the verdict, what is wrong, the exchanges, the symbols there is room for."""
     parts: list[RenderableType] = [*_head(report)]
-    between = [Text("")] if console.is_terminal else []
-    if report.lines:
-        parts += [*between, _venues(report, console), *between, _symbols(report, console, everything)]
-    return Group(*parts)
+    if not report.lines:
+        return Group(*parts)
+    venues = _venues(report, console)
+    lines = report.lines
+    room = max(5, console.size.height - ROOM_LINES - len(parts) - len(venues))
+    if not everything and len(lines) > room:
+        lines = sorted(lines, key=lambda line: (line.is_well, _ORDER.get(line.phase, 3)))[:room]
+    table = make_table(console, SYMBOL_COLUMNS, _symbols(report, console, lines))
+    if len(lines) < len(report.lines):
+        table.caption = f"{len(report.lines) - len(lines)} more symbols; --all shows them"
+        table.caption_justify = "left"
+    return Group(*parts, Text(""), make_table(console, VENUE_COLUMNS, venues), Text(""), table)
 
 
 def _head(report: Report) -> list[Text]:
@@ -137,8 +152,8 @@ def _head(report: Report) -> list[Text]:
     return lines
 
 
-def _venues(report: Report, console: Console) -> RenderableType:
-    rows = []
+def _venues(report: Report, console: Console) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
     for name, lines in by_venue(report.lines).items():
         venue = venue_line(name, lines)
         rows.append(
@@ -152,19 +167,11 @@ def _venues(report: Report, console: Console) -> RenderableType:
                 _eta(venue["eta_s"], console),
             ]
         )
-    return make_table(console, VENUE_COLUMNS, rows)
+    return rows
 
 
-def _symbols(report: Report, console: Console, everything: bool) -> RenderableType:
-    lines = report.lines
-    room = max(5, console.size.height - HEAD_LINES - len(by_venue(lines)) - len(report.troubles))
-    if not everything and len(lines) > room:
-        lines = sorted(lines, key=lambda line: (line.is_well, _ORDER.get(line.phase, 3)))[:room]
-    table = make_table(console, SYMBOL_COLUMNS, [_cells(line, report, console) for line in lines])
-    if len(lines) < len(report.lines):
-        table.caption = f"{len(report.lines) - len(lines)} more symbols that need no look; --all shows them"
-        table.caption_justify = "left"
-    return table
+def _symbols(report: Report, console: Console, lines: Sequence[SymbolLine] | None = None) -> list[list[Cell]]:
+    return [_cells(line, report, console) for line in (report.lines if lines is None else lines)]
 
 
 def _cells(line: SymbolLine, report: Report, console: Console) -> list[Cell]:

@@ -9,11 +9,11 @@ import typer
 
 from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
-from fullon_ohlcv_service.columns import Column, make_table
+from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
 from fullon_ohlcv_service.commands.environment import help_without_command
 from fullon_ohlcv_service.commands.estimate import estimate_s
-from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.commands.times import say_span
 from fullon_ohlcv_service.errors import CommandError
@@ -53,9 +53,9 @@ def list_symbols(exchange: OfExchange = None, as_json: AsJson = False) -> None:
         [str(one["exchange"]), str(one["symbol"]), str(one["backtest_days"]), "yes" if one["active"] else "no"]
         for one in found
     ]
-    console.print(make_table(console, COLUMNS, rows))
+    print_table(console, COLUMNS, rows)
     if not found:
-        console.print("none yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
+        note("none yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
 
 
 async def _list(exchange: str | None) -> list[dict[str, object]]:
