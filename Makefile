@@ -50,7 +50,7 @@ $(BIN)/pip:
 	@touch $@
 
 test: lint types
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 format: install
 	$(BIN)/ruff format .
@@ -64,7 +64,7 @@ types: install
 	$(BIN)/mypy $(SOURCES)
 
 fault: install
-	$(BIN)/python -m pytest -n 2 tests/fault
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/fault
 
 soak: install
 	$(BIN)/python tests/soak/soaking.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),7)
