@@ -11,7 +11,9 @@ import argparse
 import asyncio
 import os
 import random
+import re
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -19,8 +21,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import psutil
+from aiohttp import ClientError, ClientSession, ClientTimeout
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +44,7 @@ from fullon_simulator import SimulatedMarket
 
 VENUES = ("kraken", "binance", "hyperliquid", "bitmex")
 KILLS = ("kill daemon", "kill PostgreSQL", "kill Redis")
-LYING_FOR_EVER = ("halt", "delist", "close", "skew")
+LYING_FOR_EVER = ("halt", "delist", "close")
 """Facts of the market rather than faults of the wire: what they change is not repaired but recorded."""
 
 
@@ -72,6 +77,14 @@ class Suffered:
     """Clock seconds."""
 
 
+class Measured(NamedTuple):
+    """What the daemon takes at one moment."""
+
+    memory_mb: float
+    descriptors: int
+    tasks: int
+
+
 @dataclass
 class Report:
     """What a soak found."""
@@ -79,8 +92,8 @@ class Report:
     plan: Plan
     audit: Audit
     kinds: dict[str, Suffered]
-    memory_mb: list[float]
-    descriptors: list[int]
+    lives: list[list[Measured]]
+    """What each process of the daemon took, second by second."""
     revisions: int
     log: str
 
@@ -96,8 +109,10 @@ class Daemon:
     def __init__(self, log: Path) -> None:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
+        self.lives: list[list[Measured]] = []
 
     async def start(self) -> None:
+        self.lives.append([])
         with self._log.open("ab") as sink:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "fullon_ohlcv_service.daemon", stdout=sink, stderr=sink, cwd=self._log.parent
@@ -116,15 +131,20 @@ class Daemon:
         async with asyncio.timeout(20):
             return await self._process.wait()
 
-    def measure(self) -> tuple[float, int] | None:
-        """Return resident memory in MB and open descriptors; None while it does not run."""
+    async def measure(self) -> None:
+        """Note what it takes now, once it serves its metrics."""
         if self._process is None or self._process.returncode is not None:
-            return None
+            return
+        url = f"http://{os.environ['OHLCV_HTTP_BIND']}/metrics"
         try:
+            async with ClientSession(timeout=ClientTimeout(1.0)) as client, client.get(url) as answer:
+                tasks = re.search(r"^fullon_ohlcv_tasks (\d+)", await answer.text(), re.M)
             process = psutil.Process(self._process.pid)
-            return process.memory_info().rss / 1e6, process.num_fds()
-        except psutil.Error:
-            return None
+            taken = process.memory_info().rss / 1e6, process.num_fds()
+        except (OSError, TimeoutError, ClientError, psutil.Error):
+            return
+        if tasks:
+            self.lives[-1].append(Measured(*taken, int(float(tasks[1]))))
 
 
 @dataclass
@@ -147,8 +167,6 @@ class Soak:
         self.directory = directory
         self.kinds: dict[str, Suffered] = {}
         self.hurts: list[_Hurt] = []
-        self.memory_mb: list[float] = []
-        self.descriptors: list[int] = []
         self._random = random.Random(f"kills {plan.seed}")
         self._counted = 0
 
@@ -156,6 +174,8 @@ class Soak:
         now_s = time.time()
         os.environ["FULLON_CLOCK"] = f"{now_s}@{now_s}x{self.plan.speed}"
         os.environ["OHLCV_COLLECTION_INTERVAL"] = "60"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            os.environ["OHLCV_HTTP_BIND"] = f"127.0.0.1:{free.getsockname()[1]}"
         with start_servers(self.directory / "servers") as servers:
             os.environ.update(servers.environment())
             async with SimulatedMarket(self.plan.venues, seed=self.plan.seed) as market:
@@ -184,7 +204,7 @@ class Soak:
         next_kill_s = time.monotonic() + self._random.expovariate(1 / plan.kill_every_s)
         while time.monotonic() < ends_s:
             await asyncio.sleep(1.0)
-            self._measure()
+            await self.daemon.measure()
             self._note_ended(market)
             if time.monotonic() > next_kill_s:
                 next_kill_s = time.monotonic() + self._random.expovariate(1 / plan.kill_every_s)
@@ -208,11 +228,6 @@ class Soak:
             await asyncio.to_thread(servers.ensure_running)
         self.kinds.setdefault(what, Suffered()).count += 1
         self.hurts.append(_Hurt(what, list(self.plan.venues), clock.now_us()))
-
-    def _measure(self) -> None:
-        if (measured := self.daemon.measure()) is not None:
-            self.memory_mb.append(measured[0])
-            self.descriptors.append(measured[1])
 
     def _note_ended(self, market: SimulatedMarket) -> None:
         for episode in market.faults.past:
@@ -246,7 +261,7 @@ class Soak:
         async with _opened(clock) as store:
             while True:
                 await asyncio.sleep(3.0)
-                self._measure()
+                await self.daemon.measure()
                 await self._note_repaired(wanted, clock)
                 found = await audit(store, market, wanted, start_us=start_us, end_us=end_us)
                 if found.sound or time.monotonic() > give_up_s:
@@ -258,7 +273,7 @@ class Soak:
         log = self.log.read_text(errors="replace")
         if code:
             found.note("misclassified", f"the daemon ended with exit code {code}")
-        return Report(self.plan, found, self.kinds, self.memory_mb, self.descriptors, revisions, log)
+        return Report(self.plan, found, self.kinds, self.daemon.lives, revisions, log)
 
 
 @asynccontextmanager
@@ -294,10 +309,13 @@ def print_report(report: Report, console: Console) -> None:
         f"lost {found.missing}, duplicate {found.surplus}, wrong {found.different}, "
         f"misclassified {found.misclassified}, unknown {found.minutes['unknown']}"
     )
-    if report.memory_mb:
+    life = max(report.lives, key=len)
+    if third := len(life) // 3:
+        early, late = (Measured(*map(median, zip(*part, strict=True))) for part in (life[third:-third], life[-third:]))
         console.print(
-            f"memory of the daemon {min(report.memory_mb):.0f} to {max(report.memory_mb):.0f} MB, "
-            f"descriptors {min(report.descriptors)} to {max(report.descriptors)}"
+            f"longest life of the daemon, measured {len(life)} times, medians of its second and its last third: "
+            f"memory {early.memory_mb:.0f} and {late.memory_mb:.0f} MB, tasks {early.tasks:.0f} and {late.tasks:.0f}, "
+            f"descriptors {early.descriptors:.0f} and {late.descriptors:.0f}"
         )
     for example in found.examples:
         console.print(f"  {example}")
