@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from fullon_ohlcv.records import CandleRow, CandleWrite, Interval, State, TradeWrite
@@ -79,6 +81,47 @@ async def test_flat_rows_are_marked_and_no_gap_is_filled(repository: TimeseriesR
 async def test_a_bucket_with_one_minute_unknown_or_unavailable_is_not_filled(repository: TimeseriesRepository) -> None:
     rows = await repository.fetch_ohlcv(2, "minutes", when(0), when(14), fill="flat")
     assert [(to_us(row[0]) - START_US) // MINUTE_US for row in rows] == [0, 2, 8]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    states=st.lists(st.sampled_from("tteeeeu?"), min_size=1, max_size=40),
+    count=st.sampled_from([1, 2, 5]),
+    skipped=st.integers(0, 10),
+)
+async def test_flat_stands_wherever_the_price_is_known_and_nowhere_else(
+    store: TimeseriesStore, states: list[str], count: int, skipped: int
+) -> None:
+    """Of every minute: traded, verified empty, unavailable or unknown; asked from some minute on, in buckets."""
+    async with store.connection("count") as connection:
+        name = f"S{await connection.fetchval('SELECT count(*) FROM series')}"
+    series = await store.series("binance", name, "candles1m")
+    minutes = list(enumerate(states))
+    rows = [candle(minute, minute + 2.0) for minute, state in minutes if state == "t"]
+    covered = [(at(minute), at(minute + 1)) for minute, state in minutes if state in "te"]
+    lost = [((at(minute), at(minute + 1)), "lost") for minute, state in minutes if state == "u"]
+    await store.write_candles([CandleWrite(series, rows, covered, lost)])
+    repository = TimeseriesRepository("binance", name)
+    repository._store = store
+    got = await repository.fetch_ohlcv_df(count, "minutes", when(skipped), when(len(states)), fill="flat")
+
+    beginning = -(-skipped // count) * count
+    before = [minute for minute in range(min(beginning, len(states))) if states[minute] == "t"]
+    is_known = bool(before) and set(states[before[-1] : beginning]) <= set("te")
+    price = before[-1] + 2.0 if is_known else None
+    expected = []
+    for first in range(beginning, len(states), count):
+        bucket = states[first : first + count]
+        if "t" in bucket:
+            close = first + max(number for number, state in enumerate(bucket) if state == "t") + 2.0
+            expected.append((first, close, False))
+            price = close if set(bucket) <= set("te") else None
+        elif set(bucket) != {"e"}:
+            price = None
+        elif price is not None:
+            expected.append((first, price, True))
+    starts = [(to_us(one.to_pydatetime()) - START_US) // MINUTE_US for one in got.index]
+    assert list(zip(starts, got["close"], got["filled"], strict=True)) == expected
 
 
 @pytest.mark.usefixtures("with_gaps")

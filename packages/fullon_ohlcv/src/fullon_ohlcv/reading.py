@@ -68,20 +68,47 @@ async def read_sources(connection: "AnyConnection", exchange: str, symbol: str, 
 async def read_candles(connection: "AnyConnection", sources: Sequence[Source], window: Window) -> list[Row]:
     """Return the window's buckets, oldest first, made of what lies before its end.
 
-    The finest source serves the buckets that it reaches back to, the next coarser one the older part.
+    The finest source serves the part that it reaches back to, the next coarser one the older part; a bucket that
+    they share is made of both.
     """
     wanted, start_us, end_us = window.timeframe, window.timeframe.ceil(window.start_us), window.end_us
-    newer: list[Row] = []
-    for source in sources:
+    reaching = _reaching_ever_further(sources)
+    rows: list[Row] = []
+    for source, coarser in zip(reaching, [*reaching[1:], None], strict=True):
         if start_us >= end_us:
             break
-        rows = await _read_source(connection, source, Window(wanted, start_us, end_us))
-        if newer and rows and rows[-1][0] == newer[0][0]:
-            del newer[0]  # the finer source begins inside this bucket, the coarser one has it whole
-        newer = rows + newer
-        begun_us = wanted.floor(source.first_us)
-        end_us = min(end_us, begun_us if begun_us == source.first_us else wanted.next(begun_us))
-    return newer
+        from_us = start_us if coarser is None else max(start_us, await _meeting_us(connection, source, coarser, wanted))
+        rows = _join(await _read_source(connection, source, Window(wanted, from_us, end_us)), rows)
+        end_us = min(end_us, from_us)
+    return rows
+
+
+def _reaching_ever_further(sources: Sequence[Source]) -> list[Source]:
+    """Return those that begin before every finer one."""
+    reaching: list[Source] = []
+    for source in sources:
+        if not reaching or source.first_us < reaching[-1].first_us:
+            reaching.append(source)
+    return reaching
+
+
+async def _meeting_us(connection: "AnyConnection", source: Source, coarser: Source, wanted: Timeframe) -> int:
+    """Return from when on `source` serves what `coarser` serves before: whole candles of both."""
+    grid = coarser.timeframe if source.timeframe.divides(coarser.timeframe) else wanted
+    whole_us = grid.ceil(source.first_us)
+    if whole_us != source.first_us:
+        begun = Window(grid, grid.floor(source.first_us), whole_us)
+        if not await _read_source(connection, coarser, begun):
+            return source.first_us
+    return whole_us
+
+
+def _join(older: list[Row], newer: list[Row]) -> list[Row]:
+    if not older or not newer or older[-1][0] != newer[0][0]:
+        return older + newer
+    (at, opening, high, low, _, volume), (_, _, also_high, also_low, close, more) = older[-1], newer[0]
+    shared = (at, opening, max(high, also_high), min(low, also_low), close, volume + more)
+    return [*older[:-1], shared, *newer[1:]]
 
 
 async def _read_source(connection: "AnyConnection", source: Source, window: Window) -> list[Row]:
@@ -117,12 +144,14 @@ class Filled(NamedTuple):
 async def read_filled(connection: "AnyConnection", sources: Sequence[Source], window: Window, now_us: int) -> Filled:
     """Return `read_candles` with a flat row, at the close before it, for every bucket that is known to be empty.
 
-    Where a ledger exists, known is what it covers: a bucket of which any minute is unknown or unavailable stays
-    missing, and so does what follows it up to the next candle, for nobody knows at what price. Without one every
+    Where a ledger exists, known is what it covers: a bucket of which any minute is unknown or unavailable is not
+    filled, and neither is what follows it up to the next candle, for nobody knows at what price. Without one every
     missing bucket up to now is filled.
     """
-    rows = await read_candles(connection, sources, window)
     window = window._replace(start_us=window.timeframe.ceil(window.start_us))
+    if window.start_us >= window.end_us:
+        return Filled([], [])
+    rows = await read_candles(connection, sources, window)
     close: float | None = None
     known_from_us = window.start_us
     for source in sources:
@@ -169,6 +198,7 @@ def _flat_filled(
         extend(start_us, row_us)
         all_rows.append(row)
         filled.append(False)
-        close, start_us = row[4], wanted.next(row_us)
+        start_us = wanted.next(row_us)
+        close = row[4] if is_known(row_us, min(start_us, end_us)) else None
     extend(start_us, end_us)
     return Filled(all_rows, filled)

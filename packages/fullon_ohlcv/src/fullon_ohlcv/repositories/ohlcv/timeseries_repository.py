@@ -42,7 +42,7 @@ class TimeseriesRepository(OHLCVBaseRepository):
 
         Empty buckets have no row (`fill="none"`, the same as None). With `fill="flat"` they repeat the last close
         with volume 0, and only where every minute of the bucket is verified empty: a bucket that is unknown or
-        unavailable, in part or whole, stays missing, and so do the empty ones after it up to the next candle,
+        unavailable, in part or whole, is not filled, and neither are the empty ones after it up to the next candle,
         whose price nobody can know. Nothing is filled before the first candle. A symbol without any ledger (saved
         by hand, never with `covering`) is taken as complete up to now.
 
