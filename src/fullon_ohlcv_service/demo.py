@@ -90,7 +90,8 @@ async def _say_audit(market: SimulatedMarket) -> None:
     print(f"Checked: {found}")
     for example in found.examples:
         print(f"  {example}")
-    print(f"Look yourself: {sys.executable} -m fullon_embedded psql --dbname fullon_ohlcv")
+    command = Path(sys.executable).with_name("fullon-ohlcv")
+    print(f"Look yourself: {command} --demo status (or coverage, candles BTC/USD, doctor)")
 
 
 def main(arguments: Sequence[str] = ()) -> int:
