@@ -169,6 +169,39 @@ async def test_coarser_candles_serve_the_part_that_minutes_do_not_reach(
     )
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["the coarser has it", "nobody has it"])
+async def test_a_bucket_in_which_the_finer_candles_begin_is_made_of_both(
+    store: TimeseriesStore, repository: TimeseriesRepository, is_there: bool
+) -> None:
+    """15m from 00:20 on, hours up to there: the day's second bucket of 4 hours loses neither part."""
+    day = utc("2024-01-10")
+    start_us, quarter_us = to_us(day), 15 * MINUTE_US
+    whole: list[CandleRow] = [
+        (start_us + at * quarter_us, 10.0 + at, 12.0 + at, 9.0 + at, 11.0 + at, 1.0, 1) for at in range(96)
+    ]
+    begun_us = start_us + 4 * HOUR_US + quarter_us
+    hours = [
+        (
+            start_us + at * HOUR_US,
+            whole[4 * at][1],
+            whole[4 * at + 3][2],
+            whole[4 * at][3],
+            whole[4 * at + 3][4],
+            4.0,
+            4,
+        )
+        for at in range(5 if is_there else 4)
+    ]
+    fine = [row for row in whole if row[0] >= begun_us]
+    await save(store, "candles15m", fine, (begun_us, start_us + DAY_US))
+    await save(store, "candles1h", hours, (start_us, start_us + len(hours) * HOUR_US))
+    known = whole if is_there else [row for row in whole if row in fine or row[0] < start_us + 4 * HOUR_US]
+    for timeframe in ("1h", "4h", "1d"):
+        wanted = Timeframe.parse(timeframe)
+        got = await repository.fetch_ohlcv(wanted.count, wanted.unit, day, day + timedelta(days=1))
+        assert got == rolled(known, wanted, day, day + timedelta(days=1)), timeframe
+
+
 async def test_flat_rows_stand_where_the_ledger_says_empty_and_nowhere_else(
     store: TimeseriesStore, repository: TimeseriesRepository
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from fullon_ohlcv.ledger import Stretches
@@ -74,7 +75,7 @@ async def read_candles(connection: "AnyConnection", sources: Sequence[Source], w
     wanted, start_us, end_us = window.timeframe, window.timeframe.ceil(window.start_us), window.end_us
     reaching = _reaching_ever_further(sources)
     rows: list[Row] = []
-    for source, coarser in zip(reaching, [*reaching[1:], None], strict=True):
+    for source, coarser in zip_longest(reaching, reaching[1:]):
         if start_us >= end_us:
             break
         from_us = start_us if coarser is None else max(start_us, await _meeting_us(connection, source, coarser, wanted))
