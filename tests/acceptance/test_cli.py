@@ -1,4 +1,4 @@
-"""The command line from the first set-up to the exported file, as processes, against the market's truth."""
+"""What commands answer to programs, against the market's truth; `test_cli_terminal.py` has what people see."""
 
 import asyncio
 import hashlib
@@ -7,23 +7,26 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
-from cli_process import COMMAND, Done, run_cli
+from cli_process import COMMAND, Done
 from support import eventually
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv.records import CandleWrite
 from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv_service.cli import main
 from fullon_ohlcv_service.history import DAY_US
+from fullon_orm import DatabaseContext
 from fullon_simulator import SimulatedMarket
 
 HOUR_US = 60 * MINUTE_US
+Ask = Callable[..., Awaitable[Done]]
 SYMBOLS = [("binance", "ADA/USDT"), ("binance", "BTC/USDT"), ("kraken", "BTC/USD")]
 
 
@@ -33,6 +36,18 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG_FILE_PATH", str(tmp_path / "service.log"))
     return tmp_path
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run a command in this process, which has imported everything already."""
+
+    async def run(*arguments: str) -> Done:
+        capsys.readouterr()
+        code = await asyncio.to_thread(main, arguments)
+        return Done(code, *capsys.readouterr())
+
+    return run
 
 
 @asynccontextmanager
@@ -69,16 +84,17 @@ def iso(us: int) -> str:
 
 @pytest.mark.timeout(400)
 async def test_from_init_to_an_exported_file_that_equals_the_market(
-    market: SimulatedMarket, clock: Clock, directory: Path
+    market: SimulatedMarket, clock: Clock, directory: Path, ask: Ask
 ) -> None:
     env_file = directory / "operator.env"
-    done = await run_cli("init", "--yes", "--write", str(env_file), "-b", "1", "kraken:BTC/USD", "binance:*/USDT")
+    done = await ask("init", "--yes", "--write", str(env_file), "-b", "1", "kraken:BTC/USD", "binance:*/USDT")
     assert done.code == 0, done.err
     assert "added 2 symbols with 1 days of history; the first back-fill will take about" in done.out
     assert stat.S_IMODE(env_file.stat().st_mode) == 0o600
     assert f"DB_HOST={os.environ['DB_HOST']}" in env_file.read_text()
 
-    listed, before = await asyncio.gather(run_cli("symbols", "list", "--json"), run_cli("status", "--json"))
+    listed = await ask("symbols", "list", "--json")
+    before = await ask("status", "--json")
     assert [(one["exchange"], one["symbol"]) for one in listed.json["symbols"]] == SYMBOLS
     assert before.code == 1
     assert before.json["daemon"]["running"] is False
@@ -87,21 +103,21 @@ async def test_from_init_to_an_exported_file_that_equals_the_market(
     async with TimeseriesStore.open(now_us=clock.now_us) as store:
         async with collecting():
             await wait_until_complete(store, clock)
-            status, gaps, coverage = await asyncio.gather(
-                run_cli("status", "--json"), run_cli("gaps", "--json"), run_cli("coverage")
-            )
+            status = await ask("status", "--json")
+            gaps = await ask("gaps", "--json")
+            coverage = await ask("coverage")
             _check_running_status(status)
             assert gaps.json == {"gaps": []}
             assert gaps.code == 0
             assert coverage.code == 0, "minutes that are on their way are no gaps"
-        log = await run_cli("logs", "kraken", "--file", str(directory / "service.log"))
+        log = await ask("logs", "kraken", "--file", str(directory / "service.log"))
         assert "kraken" in log.out
         assert "binance" not in log.out
 
         end_us = floor_minute_us(clock.now_us()) // HOUR_US * HOUR_US - HOUR_US
-        await _check_gap_and_repair(store, end_us)
-        await _check_verify(store, end_us)
-        await _check_export(market, directory, end_us)
+        await _check_gap_and_repair(ask, store, end_us)
+        await _check_verify(ask, store, end_us)
+        await _check_export(ask, market, directory, end_us)
 
 
 def _check_running_status(status: Done) -> None:
@@ -112,14 +128,12 @@ def _check_running_status(status: Done) -> None:
     assert status.code == 0, status.out
 
 
-async def _check_gap_and_repair(store: TimeseriesStore, end_us: int) -> None:
+async def _check_gap_and_repair(ask: Ask, store: TimeseriesStore, end_us: int) -> None:
     series = await store.series("binance", "BTC/USDT", "candles1m")
     gap = (end_us - 3 * HOUR_US, end_us - 2 * HOUR_US)
     await store.uncover(series, gap)
-    gaps, coverage = await asyncio.gather(
-        run_cli("gaps", "BTC/USDT", "--json"),
-        run_cli("coverage", "BTC/USDT", "--per", "1h", "--from", iso(gap[0]), "--to", iso(end_us), "--json"),
-    )
+    gaps = await ask("gaps", "BTC/USDT", "--json")
+    coverage = await ask("coverage", "BTC/USDT", "--per", "1h", "--from", iso(gap[0]), "--to", iso(end_us), "--json")
     [found] = [one for one in gaps.json["gaps"] if one["from"] == iso(gap[0])]
     assert found["minutes"] == 60
     assert found["cause"] == "interrupted, or taken back as suspect"
@@ -130,22 +144,21 @@ async def _check_gap_and_repair(store: TimeseriesStore, end_us: int) -> None:
     assert [cell["unknown"] for cell in cells] == [60, 0, 0]
     assert coverage.code == 1
 
-    repaired = await run_cli("repair", "BTC/USDT", "--from", iso(gap[0]), "--to", iso(end_us), "--json")
+    repaired = await ask("repair", "BTC/USDT", "--from", iso(gap[0]), "--to", iso(end_us), "--json")
     assert repaired.code == 0, repaired.err
     assert repaired.json["unknown_before"] == repaired.json["minutes_read"] == 60
     assert repaired.json["unknown_after"] == 0
     assert (await store.gaps({series: (gap[0], end_us)}))[series] == []
 
 
-async def _check_verify(store: TimeseriesStore, end_us: int) -> None:
+async def _check_verify(ask: Ask, store: TimeseriesStore, end_us: int) -> None:
     span = ("--from", iso(end_us - HOUR_US), "--to", iso(end_us))
     series = await store.series("binance", "BTC/USDT", "candles1m")
     rows = await store.read_candles(series, (end_us - HOUR_US, end_us))
     right, wrong = rows[0], (*rows[0][:5], rows[0][5] + 1.0, rows[0][6])
     await store.write_candles([CandleWrite(series, [wrong])])
-    found, others = await asyncio.gather(
-        run_cli("verify", "BTC/USDT", *span, "--json"), run_cli("verify", "kraken:BTC/USD", *span)
-    )
+    found = await ask("verify", "BTC/USDT", *span, "--json")
+    others = await ask("verify", "kraken:BTC/USD", *span)
     assert found.code == 1
     [difference] = found.json["symbols"][0]["differences"]
     assert difference["timestamp"] == iso(right[0])
@@ -153,22 +166,20 @@ async def _check_verify(store: TimeseriesStore, end_us: int) -> None:
     assert others.code == 0, others.out
     assert "alike" in others.out
 
-    assert (await run_cli("repair", "BTC/USDT", *span, "--force")).code == 0
+    assert (await ask("repair", "BTC/USDT", *span, "--force")).code == 0
     assert await store.read_candles(series, (end_us - HOUR_US, end_us)) == rows
-    revisions = await run_cli("revisions", "BTC/USDT", *span, "--json")
+    revisions = await ask("revisions", "BTC/USDT", *span, "--json")
     assert revisions.json["revisions"][-1]["why"] == "repaired by hand"
     assert revisions.json["revisions"][-1]["before"]["volume"] == wrong[5]
     assert revisions.json["revisions"][-1]["after"]["volume"] == right[5]
 
 
-async def _check_export(market: SimulatedMarket, directory: Path, end_us: int) -> None:
+async def _check_export(ask: Ask, market: SimulatedMarket, directory: Path, end_us: int) -> None:
     start_us = end_us - 6 * HOUR_US
     span = ("--from", iso(start_us), "--to", iso(end_us))
-    parquet, table, shown = await asyncio.gather(
-        run_cli("export", "kraken:BTC/USD", "btc.parquet", *span, "--json"),
-        run_cli("export", "BTC/USDT", "btc.csv", "--tf", "1h", *span),
-        run_cli("candles", "kraken:BTC/USD", "--tf", "1m", *span, "--json"),
-    )
+    parquet = await ask("export", "kraken:BTC/USD", "btc.parquet", *span, "--json")
+    table = await ask("export", "BTC/USDT", "btc.csv", "--tf", "1h", *span)
+    shown = await ask("candles", "kraken:BTC/USD", "--tf", "1m", *span, "--json")
     assert parquet.code == 0, parquet.err
     truth = [
         (datetime.fromtimestamp(one.timestamp_us // 1_000_000, UTC), one.open, one.high, one.low, one.close, one.volume)
@@ -197,26 +208,32 @@ async def _check_export(market: SimulatedMarket, directory: Path, end_us: int) -
     assert hours["timestamp"].to_list() == [iso(one.timestamp_us) for one in coarse]
 
 
+BROKEN = {
+    "OHLCV_HEALTH_INTERVAL": "99",
+    "OHLCV_COLECT_TRADES": "all",
+    "REDIS_HOST": "127.0.0.1",
+    "REDIS_PORT": "9",
+    "FULLON_KRAKEN_ORIGIN": "http://127.0.0.1:9",
+    "FULLON_BINANC_ORIGIN": "http://127.0.0.1:9",
+}
+
+
 @pytest.mark.timeout(120)
-async def test_doctor_names_what_is_broken_and_what_helps(seeded: SimulatedMarket, directory: Path) -> None:
-    (directory / ".env").write_text("ADMIN_MAIL=admin@fullon\n")
-    (directory / ".env").chmod(0o644)
-    healthy = await run_cli("symbols", "set", "kraken:ADA/USD", "--backtest", "2")
-    assert healthy.code == 0, healthy.err
-    broken = await run_cli(
-        "doctor",
-        "--json",
-        OHLCV_HEALTH_INTERVAL="99",
-        OHLCV_COLECT_TRADES="all",
-        REDIS_HOST="127.0.0.1",
-        REDIS_PORT="9",
-        FULLON_KRAKEN_ORIGIN="http://127.0.0.1:9",
-        FULLON_BINANC_ORIGIN="http://127.0.0.1:9",
-    )
+async def test_doctor_names_what_is_broken_and_what_helps(
+    seeded: SimulatedMarket, directory: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file = directory / ".env"
+    env_file.write_text("ADMIN_MAIL=admin@fullon\n")
+    env_file.chmod(0o644)
+    with monkeypatch.context() as breaking:
+        for name, value in BROKEN.items():
+            breaking.setenv(name, value)
+        broken = await ask("doctor", "--json")
     assert broken.code == 1, broken.err
+    assert not broken.json["well"]
     checks = [one for one in broken.json["checks"] if one["verdict"] != "well"]
     said = {(one["name"], one["verdict"]): (one["found"], one["remedy"]) for one in checks}
-    assert "OHLCV_HEALTH_INTERVAL" in said["settings", "failed"][0]
+    assert "OHLCV_HEALTH_INTERVAL is '99'; allowed is less than or equal to 30" in said["settings", "failed"][0]
     assert ("OHLCV_COLECT_TRADES means nothing", "did you mean OHLCV_COLLECT_TRADES?") in _pairs(checks)
     assert ("others can read .env (mode 644)", "chmod 600 .env") in _pairs(checks)
     assert ("FULLON_BINANC_ORIGIN moves no exchange", "did you mean FULLON_BINANCE_ORIGIN?") in _pairs(checks)
@@ -225,6 +242,36 @@ async def test_doctor_names_what_is_broken_and_what_helps(seeded: SimulatedMarke
     assert "fullon-ohlcv run" in said["daemon", "warning"][1]
     well = {one["name"] for one in broken.json["checks"] if one["verdict"] == "well"}
     assert {"PostgreSQL", "schema", "permissions", "disk", "binance"} <= well
+
+    env_file.chmod(0o600)  # with the variables taken back, everything that a remedy was named for is done
+    mended = await ask("doctor", "--json")
+    assert mended.code == 0, mended.out
+    left = {one["name"] for one in mended.json["checks"] if one["verdict"] != "well"}
+    assert left <= {"daemon", "clock", "origins", "disk", "open files", "Redis"}, "a simulated market without a daemon"
+    names = {one["name"] for one in mended.json["checks"] if one["verdict"] == "well"}
+    assert {"settings", "kraken", "kraken clock", "kraken rate budget", "symbols"} <= names
+
+
+@pytest.mark.timeout(120)
+async def test_doctor_names_what_is_broken_in_the_database(
+    seeded: SimulatedMarket, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await ask("symbols", "set", "kraken:ADA/USD", "--backtest", "2")).code == 0
+    async with DatabaseContext() as db:
+        [symbol] = [one for one in await db.symbols.get_all() if one.symbol == "ADA/USD"]
+        symbol.symbol = "ADAA/USD"
+        await db.commit()
+    async with TimeseriesStore.open() as store, store.connection("change the version") as connection:
+        await connection.execute("UPDATE schema_version SET version = version + 1000")
+    checks = {one["name"]: one for one in (await ask("doctor", "--json")).json["checks"]}
+    assert checks["schema"]["remedy"] == "update this program"
+    assert checks["kraken symbols"]["found"] == "it does not list ADAA/USD"
+    assert checks["kraken symbols"]["remedy"] == "`fullon-ohlcv symbols remove kraken:ADAA/USD`; near: ADA/USD"
+    with monkeypatch.context() as breaking:
+        breaking.setenv("DB_PORT", "9")
+        away = {one["name"]: one for one in (await ask("doctor", "--json")).json["checks"]}
+    assert away["PostgreSQL"]["verdict"] == "failed"
+    assert "correct DB_HOST, DB_PORT" in away["PostgreSQL"]["remedy"]
 
 
 def _pairs(checks: list[dict[str, str]]) -> list[tuple[str, str]]:
@@ -243,3 +290,27 @@ async def test_a_shell_completes_the_names_of_commands() -> None:
     async with asyncio.timeout(30):
         out, _ = await process.communicate()
     assert out.decode().split() == ["status"]
+
+
+HEAVY = {"aiohttp", "alembic", "ccxt", "matplotlib", "numpy", "pandas", "plotext", "pyarrow", "sqlalchemy", "uvloop"}
+
+
+@pytest.mark.parametrize(
+    ("commands", "needed"),
+    [
+        (["--help", "logs --help"], set()),
+        (["status --help", "candles --help", "export --help", "coverage --help"], {"sqlalchemy"}),
+    ],
+    ids=["help", "reading"],
+)
+async def test_a_command_imports_only_what_it_needs(commands: list[str], needed: set[str]) -> None:
+    program = (
+        "import sys; from fullon_ohlcv_service.cli import main; "
+        "[main(each.split()) for each in sys.argv[1:]]; print(*sys.modules)"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *commands, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        out, _ = await process.communicate()
+    assert set(out.decode().splitlines()[-1].split()) & HEAVY == needed
