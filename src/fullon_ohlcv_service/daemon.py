@@ -291,7 +291,7 @@ class OhlcvServiceDaemon:
                 before = running or set()
                 _log.info("collecting symbols", now=len(wanted), new=len(wanted - before), gone=len(before - wanted))
                 if not wanted:
-                    _log.warning("no symbols in the database yet; waiting for some (`fullon-ohlcv symbols add` puts them there)")
+                    _log.warning("no symbols in the database yet; waiting for some: `fullon-ohlcv symbols add`")
                 await apply(wanted)
                 running = wanted
             await self._wait(self._changed, config.collection_interval)

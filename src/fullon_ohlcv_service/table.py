@@ -71,7 +71,7 @@ def _summary(board: StatusBoard, lines: Sequence[SymbolStatus]) -> list[str]:
     counts = Counter(line.phase for line in lines)
     said = [", ".join(f"{counts[phase]} {phase.value}" for phase in Phase if counts[phase])]
     if not lines:
-        said = ["no symbols in the database yet; waiting for some (`fullon-ohlcv symbols add` puts them there)"]
+        said = ["no symbols in the database yet; waiting for some: `fullon-ohlcv symbols add`"]
     if coarse := sum(bool(line.coarse_us) for line in lines):
         said.append(f"older than 1m candles reach, coarser ones: {coarse} symbols")
     for name, why in sorted(board.venue_problems.items()):
