@@ -44,10 +44,18 @@ async def _empty_redis() -> None:
 
 
 @pytest.fixture
-async def market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
+def speed() -> float:
+    """How many seconds of the market a second lasts; a module may have another."""
+    return SPEED
+
+
+@pytest.fixture
+async def market(
+    fresh_databases: None, speed: float, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SimulatedMarket]:
     """Two small venues whose minutes last three seconds; the environment points at them."""
     now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{speed}")
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
     venues = {
         "kraken": [SymbolSpec("BTC/USD", kind="busy", price=60_000.0), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],

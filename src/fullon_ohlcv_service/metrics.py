@@ -107,10 +107,7 @@ def _of_venues(collecting: Collecting) -> Iterator[Metric]:
     lines = rt.board.lines()
     venues = sorted({line.wanted.exchange for line in lines})
     phases = Counter((line.wanted.exchange, line.phase) for line in lines)
-    found = find_stale(rt.board, rt.clock.now_us(), stale_after_s(rt.config))
-    stale = Counter(one.exchange for one in found)
     symbols = GaugeMetricFamily("fullon_ohlcv_symbols", "Wanted symbols by phase.", labels=("exchange", "phase"))
-    overdue = GaugeMetricFamily("fullon_ohlcv_stale_symbols", "Symbols whose data are not fresh.", labels=("exchange",))
     reachable = GaugeMetricFamily(
         "fullon_ohlcv_exchange_reachable", "0 while the markets of an exchange cannot be read.", labels=("exchange",)
     )
@@ -122,11 +119,10 @@ def _of_venues(collecting: Collecting) -> Iterator[Metric]:
     for name in venues:
         for phase in Phase:
             symbols.add_metric((name, phase.value), phases[name, phase])
-        overdue.add_metric((name,), stale[name])
         reachable.add_metric((name,), int(name not in rt.board.venue_problems))
     for key, rows in sorted(rt.store.duplicates.items()):
         duplicates.add_metric(key, rows)
-    yield from (symbols, overdue, reachable, duplicates)
+    yield from (symbols, reachable, duplicates)
     if collecting.rechecker is not None:
         minutes = collecting.rechecker.rechecked_minutes
         yield _counter("fullon_ohlcv_rechecked_minutes", "Stored minutes that were read again over REST.", minutes)
@@ -249,6 +245,8 @@ def _families(collecting: Collecting) -> list[_PerSymbol]:
         for symbol, each in stream.guard.heard().items()
     }
 
+    stale = {one[:2] for one in find_stale(rt.board, now_us, stale_after_s(rt.config))}
+
     def lag(line: SymbolStatus, key: Key) -> float | None:
         return line.lag_at_s(now_us) if line.should_be_fresh else None
 
@@ -264,6 +262,9 @@ def _families(collecting: Collecting) -> list[_PerSymbol]:
         return None if line.deadline_us is None else max(0.0, (line.deadline_us - now_us) / 1e6)
 
     return [
+        _PerSymbol(
+            "fullon_ohlcv_stale", "1 while data that are due are not fresh.", lambda line, key: int(key in stale)
+        ),
         _PerSymbol("fullon_ohlcv_lag_seconds", "Time since the end of the newest covered minute.", lag, max),
         _PerSymbol("fullon_ohlcv_event_lag_seconds", "How late the newest live message was.", event_lag, max),
         _PerSymbol(

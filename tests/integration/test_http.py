@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from alerting import names_in, read_rules
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -19,8 +22,10 @@ from fullon_ohlcv_service import metrics
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 from fullon_simulator import SimulatedMarket
 
+ROOT = Path(__file__).parents[2]
 ALL = {("kraken", "BTC/USD"), ("kraken", "ADA/USD"), ("binance", "BTC/USDT"), ("binance", "ADA/USDT")}
 PER_SYMBOL = (
+    "fullon_ohlcv_stale",
     "fullon_ohlcv_lag_seconds",
     "fullon_ohlcv_last_closed_minute_timestamp_seconds",
     "fullon_ohlcv_coverage_ratio",
@@ -117,6 +122,7 @@ async def test_the_official_parsers_read_every_metric_of_every_symbol_and_venue(
         ):
             assert found[name].samples[0].value > least, name
         assert [found[f"fullon_ohlcv_{name}"].samples[0].value for name in ("collecting", "ready")] == [1, 1]
+        names_that_rules_dashboard_and_manual_use_are_exported(found)
         status, content_type, body = await ask(daemon, "/metrics", Accept="application/openmetrics-text")
         assert (status, content_type.split(";")[0]) == (200, "application/openmetrics-text")
         # The text format has the time at which a histogram was made as a family of its own.
@@ -125,6 +131,30 @@ async def test_the_official_parsers_read_every_metric_of_every_symbol_and_venue(
         }
         await status_tells_every_symbol_as_json(daemon)
         await beyond_the_cap_the_symbols_of_a_venue_share_one_series_each(daemon, monkeypatch)
+
+
+def names_that_rules_dashboard_and_manual_use_are_exported(found: dict[str, Metric]) -> None:
+    """Rules and dashboard may use any sample; the manual lists every family, and no other."""
+    exported = {"up", *(sample for name, family in found.items() for sample in _samples_of(name, family))}
+    panels = json.loads((ROOT / "deploy" / "grafana" / "fullon-ohlcv.json").read_text())["panels"]
+    shown = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    used = {name for text in (*shown, *(rule.expression for rule in read_rules())) for name in names_in(text)}
+    assert used <= exported, used - exported
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)` \|", manual.partition("## Metrics")[2], flags=re.MULTILINE))
+    told = {f"{name}_total" if family.type == "counter" else name for name, family in found.items()}
+    assert listed == told - {"fullon_ohlcv_flush_seconds_created"}
+
+
+def _samples_of(name: str, family: Metric) -> tuple[str, ...]:
+    """The names of a family's samples, be there any now or not."""
+    match family.type:
+        case "counter":
+            return (f"{name}_total",)
+        case "histogram":
+            return (f"{name}_bucket", f"{name}_sum", f"{name}_count")
+        case _:
+            return (name,)
 
 
 async def status_tells_every_symbol_as_json(daemon: OhlcvServiceDaemon) -> None:
@@ -155,33 +185,6 @@ async def beyond_the_cap_the_symbols_of_a_venue_share_one_series_each(
 
 def _totals(family: Metric) -> list[float]:
     return [sample.value for sample in family.samples if sample.name.endswith("_total")]
-
-
-async def test_it_is_not_ready_while_a_symbol_is_stalled_says_which_and_is_ready_again(
-    seeded: SimulatedMarket,
-) -> None:
-    """Its stream is silent and REST does not answer for it either; the socket is open and the process well."""
-    async with running_daemon() as daemon:
-        await eventually(lambda: is_ready(daemon), "everything fresh")
-        stalled = [
-            seeded.faults.begin("stall", venue="kraken", symbol="BTC/USD"),
-            seeded.faults.begin("status", venue="kraken", symbol="BTC/USD"),
-        ]
-        await eventually(lambda: _not(is_ready(daemon)), "not ready")
-        _, answer = await ready(daemon)
-        assert [(one["exchange"], one["symbol"]) for one in answer["reasons"]] == [("kraken", "BTC/USD")]
-        assert not answer["ready"]
-        assert (await ask(daemon, "/live"))[0] == 200
-        found = await scrape(daemon)
-        assert values(found["fullon_ohlcv_stale_symbols"], "exchange") == {("kraken",): 1, ("binance",): 0}
-        assert found["fullon_ohlcv_ready"].samples[0].value == 0
-        for fault in stalled:
-            seeded.faults.heal(fault)
-        await eventually(lambda: is_ready(daemon), "ready again")
-
-
-async def _not(answer: Any) -> bool:
-    return not await answer
 
 
 async def test_a_port_in_use_costs_nothing_but_the_answers_and_is_taken_once_it_is_free(

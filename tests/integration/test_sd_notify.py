@@ -41,6 +41,12 @@ class Systemd:
 
 
 @pytest.fixture
+def speed() -> float:
+    """A minute lasts a second."""
+    return 60.0
+
+
+@pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
     path = tmp_path / "notify"
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as receiver:
@@ -66,7 +72,7 @@ async def test_it_is_ready_while_the_database_is_away_and_says_what_it_waits_for
 async def test_the_watchdog_is_left_to_bark_while_exchanges_answer_and_nothing_is_fresh_but_not_while_they_are_down(
     seeded: SimulatedMarket, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seconds in {"STALE_S": 90.0, "STUCK_S": 20.0, "PROBE_EVERY_S": 0.2, "PROBE_S": 1.0}.items():
+    for name, seconds in {"STALE_S": 150.0, "STUCK_S": 60.0, "PROBE_EVERY_S": 0.2, "PROBE_S": 1.0}.items():
         monkeypatch.setattr(health, name, seconds)
     monkeypatch.setenv("OHLCV_HEALTH_INTERVAL", "0.5")
     async with running_daemon() as daemon:
