@@ -105,6 +105,13 @@ def commands_outside_of_blocks(page: str) -> list[str]:
     return [line for line in text.splitlines() if _INDENTED.match(line)]
 
 
+def problems_of_spans(page: str) -> Iterator[str]:
+    """Say which commands in the running text could not work: `fullon-ohlcv …` and `make …`."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for command in re.findall(r"`((?:fullon-ohlcv|make) [^`]+)`", text):
+        yield from _problems_of(f"{page}: `{command}`", list(_commands(command.replace("\n", " "))))
+
+
 def problems(block: Block, tests: set[str]) -> Iterator[str]:
     """Say what is wrong with a block that is not run: no reason, or something that could not work."""
     if block.mark.startswith("run by "):
@@ -123,16 +130,22 @@ def problems(block: Block, tests: set[str]) -> Iterator[str]:
     if syntax.returncode:
         yield f"{block.name}: {syntax.stderr}"
         return
+    yield from _problems_of(block.name, block.commands)
+
+
+def _problems_of(place: str, commands: list[list[str]]) -> Iterator[str]:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for words in block.commands:
+    for words in commands:
+        if words[0] == "sudo":
+            del words[: 3 if words[1] == "-u" else 1]
         match words:
             case ["make", *rest]:
-                wanted = {word for word in rest if "=" not in word}
+                wanted = {word for word in rest if re.fullmatch("[a-z-]+", word)}
                 if missing := wanted - targets:
-                    yield f"{block.name}: make has no {', '.join(missing)}"
+                    yield f"{place}: make has no {', '.join(missing)}"
             case [program, *rest] if program.rpartition("/")[2] == "fullon-ohlcv":
                 if complaint := _complaint(rest):
-                    yield f"{block.name}: fullon-ohlcv {shlex.join(rest)}: {complaint}"
+                    yield f"{place}: fullon-ohlcv {shlex.join(rest)}: {complaint}"
 
 
 def _commands(text: str) -> Iterator[list[str]]:
@@ -166,7 +179,7 @@ def _complaint(arguments: list[str]) -> str:
                 return f"there is no command {rest[:1]}"
             command = command.commands[rest[0]]
         command.make_context(rest[0], rest[1:])
-    except Exit:
+    except (Exit, SystemExit):  # --help
         return ""
     except (TyperException, ImportError) as error:
         return str(error)

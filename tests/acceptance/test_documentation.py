@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from documentation import PAGES, ROOT, Block, blocks_of, commands_outside_of_blocks, problems
+from documentation import PAGES, ROOT, Block, blocks_of, commands_outside_of_blocks, problems, problems_of_spans
 
 from fullon_orm.database import create_database_url
 from fullon_simulator import SimulatedMarket
@@ -36,7 +36,34 @@ def test_what_is_not_run_has_its_reason_and_would_be_understood() -> None:
     paths = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("packages/*/tests/**/*.py")]
     tests = {name for path in paths for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))}
     found = [what for page in PAGES for block in blocks_of(page) for what in problems(block, tests)]
-    assert found == []
+    assert found + [what for page in PAGES for what in problems_of_spans(page)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("make tset", "tset"),
+        ("fullon-ohlcv statsu", "statsu"),
+        ("sudo -u ada /opt/bin/fullon-ohlcv --demo coverage --prr 2h", "--prr"),
+        ("fullon-ohlcv symbols ad kraken:BTC/USD", "ad"),
+        ("if true; then echo", "syntax error"),
+    ],
+)
+def test_a_command_that_could_not_work_is_found(text: str, named: str) -> None:
+    [problem] = problems(Block("a page", 1, "sh", text + "\n", "not run: it is an example here"), set())
+    assert named in problem
+
+
+def test_every_link_of_a_page_leads_somewhere() -> None:
+    pages = [*PAGES, "ARCHITECTURE.md", "CHANGELOG.md", "CLAUDE.md"]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+        if not link.startswith(("https://", "#"))
+    ]
+    assert links
+    assert [one for one in links if not (ROOT / one[0]).parent.joinpath(one[1].partition("#")[0]).exists()] == []
 
 
 @pytest.fixture
