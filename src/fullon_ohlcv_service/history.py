@@ -354,8 +354,10 @@ class HistoricCollector(ABC):
                 await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311
                 delay_s = min(30.0, delay_s * 2)
 
-    def _confirmed(self, covered: Sequence[Interval]) -> list[Interval]:
-        """Return what of a page is old enough to be the exchange's last word."""
+    def _confirmed(self, page: Page[Any], covered: Sequence[Interval], why: str) -> list[Interval]:
+        """Return what of a page is the exchange's last word: old enough, and of no doubtful answer read first."""
+        if page.doubtful and not why:
+            return []
         settled_us = floor_minute_us(self._rt.clock.now_us() - CONFIRM_AFTER_US)
         return [(start_us, min(end_us, settled_us)) for start_us, end_us in covered if start_us < settled_us]
 

@@ -111,6 +111,17 @@ async def test_trades_that_the_stream_leaves_out_are_found_over_rest(collecting:
         await collecting.is_repaired(f"{omit.struck} omitted trades")
 
 
+async def test_history_that_misprints_for_minutes_what_live_had_right_does_not_stand(collecting: Collecting) -> None:
+    """Found by the soak: what a re-check took over while the venue was wrong was never read again."""
+    async with running_daemon() as daemon:
+        await collecting.is_repaired("the start")
+        await eventually(lambda: is_promised(daemon, "binance"), "binance live")
+        wrong = collecting.market.faults.begin("wrong_candles", venue="binance", where="rest", share=0.5, for_s=240.0)
+        await eventually(lambda: not wrong.active, "history is right again")
+        assert wrong.struck
+        await collecting.is_repaired(f"{wrong.struck} misprints")
+
+
 async def test_a_cut_in_the_last_tenth_second_of_a_day_loses_nothing_of_either_day(
     fresh_databases: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

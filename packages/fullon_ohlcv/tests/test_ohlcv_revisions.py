@@ -79,3 +79,25 @@ async def test_a_candle_that_the_history_does_not_have_is_withdrawn(store: Times
     assert (revision.before, revision.after, revision.why) == (candle(1, 2.0), None, "again")
     await store.write_candles([CandleWrite(series, [], [ALL], confirmed=[ALL])])
     assert await store.read_candles(series, ALL) == []
+
+
+async def test_a_reading_that_corrects_confirms_nothing_until_another_agrees(store: TimeseriesStore) -> None:
+    series = await store.series("binance", "BTC/USDT", "candles1m")
+    right = CandleWrite(series, [candle(0, 1.0)], [ALL], confirmed=[ALL])
+    wrong = CandleWrite(series, [candle(0, 5.0)], [ALL], confirmed=[ALL])
+    await store.write_candles([right])
+    assert await store.unconfirmed({series: ALL}) == {series: []}
+    for reading, left in ((right, []), (wrong, [ALL]), (right, [ALL]), (right, [])):
+        await store.write_candles([reading], why="again")
+        assert await store.unconfirmed({series: ALL}) == {series: left}
+
+
+async def test_a_trade_that_is_found_when_read_again_leaves_its_stretch_unconfirmed_once(
+    store: TimeseriesStore,
+) -> None:
+    series = await store.series("kraken", "BTC/USD", "trades")
+    trades = [(ALL[0] + n, 1.0, 2.0, "buy", "", str(n)) for n in range(3)]
+    await store.write_trades([TradeWrite(series, trades[:2], [ALL], confirmed=[ALL])])
+    for left in ([ALL], []):
+        await store.write_trades([TradeWrite(series, trades, [ALL], confirmed=[ALL])], why="again")
+        assert await store.unconfirmed({series: ALL}) == {series: left}

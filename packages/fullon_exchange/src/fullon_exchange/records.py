@@ -92,12 +92,14 @@ class Page(msgspec.Struct, Generic[Record], frozen=True):
     """One answer of a pager: everything the exchange published in `interval` is in `records`.
 
     `unavailable` lists the parts of the asked range that the exchange does not serve, each with a reason;
-    they lie outside `interval`. Records are oldest first and never in progress.
+    they lie outside `interval`. Records are oldest first and never in progress. `doubtful` pages are of an answer that
+    contradicts itself or lacks something in its middle: they are to be read again before they are trusted.
     """
 
     records: Sequence[Record]
     interval: Interval
     unavailable: Sequence[tuple[Interval, str]] = ()
+    doubtful: bool = False
 
 
 class Subscribed(msgspec.Struct, frozen=True, tag=True, array_like=True):

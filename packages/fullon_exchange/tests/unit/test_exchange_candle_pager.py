@@ -242,3 +242,36 @@ async def test_months_are_paged_by_the_calendar() -> None:
     ]
     assert [row.timestamp_us for page in pages for row in page.records] == source.opens_us[:-1]
     assert pages[-1].interval[1] == source.opens_us[-1]
+
+
+class TwiceTold(Venue):
+    """Tells one candle twice, with another volume, in its first answers."""
+
+    contradictions = 2
+
+    async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+        answer = await super().fetch(start_us, end_us)
+        if self.contradictions and len(answer.rows) > 1:
+            self.contradictions -= 1
+            return CandleAnswer([*answer.rows, candle(answer.rows[1].timestamp_us, 7.0)])
+        return answer
+
+
+@pytest.mark.parametrize(("contradictions", "requests"), [(0, 1), (1, 2), (2, 2)])
+async def test_an_answer_that_contradicts_itself_is_asked_for_again_and_doubtful_where_it_still_does(
+    contradictions: int, requests: int
+) -> None:
+    begin_us = LAST_END_US - 10 * MINUTE_US
+    source = TwiceTold([begin_us + minute * MINUTE_US for minute in range(10)])
+    source.contradictions = contradictions
+    (page,) = await collect(source, begin_us, LAST_END_US)
+    assert len(source.asked) == requests
+    assert page.doubtful == (contradictions == 2)
+
+
+async def test_every_page_of_an_answer_with_a_hole_is_doubtful_and_one_of_a_later_listing_is_not() -> None:
+    begin_us = LAST_END_US - 30 * MINUTE_US
+    listed = [begin_us + minute * MINUTE_US for minute in range(5, 30)]
+    assert [page.doubtful for page in await collect(Venue(listed), begin_us, LAST_END_US)] == [False]
+    del listed[10]
+    assert [page.doubtful for page in await collect(Venue(listed), begin_us, LAST_END_US)] == [True, True]

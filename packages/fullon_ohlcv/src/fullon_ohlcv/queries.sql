@@ -203,6 +203,16 @@ UPDATE coverage SET confirmed = coverage.confirmed + added.spans
 FROM added
 WHERE coverage.series_id = added.series_id AND NOT coverage.confirmed @> added.spans
 
+-- name: doubt
+WITH removed AS (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+)
+UPDATE coverage SET confirmed = coverage.confirmed - removed.spans
+FROM removed
+WHERE coverage.series_id = removed.series_id AND coverage.confirmed && removed.spans
+
 -- name: withdraw_candles
 -- What lies in a confirmed span and is not among the rows that came with it.
 DELETE FROM candles

@@ -40,6 +40,7 @@ from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import CANDLES_1M, TRADES, timeframe_of_channel
 from fullon_ohlcv.views import checked_main, create_relations
 from fullon_ohlcv.writing import (
+    doubt,
     lock_with_derived,
     mark_spans,
     minutes_around,
@@ -186,7 +187,8 @@ class TimeseriesStore:
         """Store candles and their coverage, all writes in one transaction.
 
         Each row is checked on its own: a bad one is reported in `rejected` and its bucket is not covered. A stored
-        candle with other values is replaced and kept as a revision, with `why` as the reason.
+        candle with other values is replaced and kept as a revision, with `why` as the reason: something is read again.
+        A reading that corrects anything confirms nothing, until another one agrees with it.
 
         Raises:
             ValueError: an interval, a reason or a channel that cannot be meant; nothing is stored.
@@ -197,7 +199,10 @@ class TimeseriesStore:
             return WriteResult()
         async with self._transaction("write candles") as connection:
             await _say_why(connection, why)
-            return await store_candles(connection, batch)
+            result = await store_candles(connection, batch)
+            if why and (result.inserted or result.updated):
+                await doubt(connection, batch)
+            return result
 
     async def write_trades(self, writes: Sequence[TradeWrite], *, why: str = "") -> WriteResult:
         """Store trades, the candles derived from them and the coverage of both, all writes in one transaction.
@@ -214,7 +219,10 @@ class TimeseriesStore:
             return WriteResult()
         async with self._transaction("write trades") as connection:
             await _say_why(connection, why)
-            return await store_trades(connection, batch)
+            result = await store_trades(connection, batch)
+            if why and result.inserted:
+                await doubt(connection, batch)
+            return result
 
     async def read_candles(self, series: Series, interval: Interval) -> list[CandleRow]:
         """Return the stored candles of an interval as they would be written, oldest first."""

@@ -130,6 +130,12 @@ async def record_coverage(connection: "AnyConnection", batch: Batch) -> None:
         await mark_spans(connection, spans, reason)
 
 
+async def doubt(connection: "AnyConnection", batch: Batch) -> None:
+    """Let what the batch confirms, and what was confirmed of it before, be unconfirmed."""
+    if batch.confirmed:
+        await connection.execute(statement("doubt"), *_columns(batch.confirmed, 3))
+
+
 async def mark_spans(connection: "AnyConnection", spans: Spans, reason: str) -> None:
     """Make what is not covered of these spans unavailable for this reason alone."""
     columns = _columns(spans, 3)

@@ -19,6 +19,8 @@ from fullon_log import get_component_logger
 
 _ABSENT_AGE_US = 10 * MINUTE_US
 
+_DOUBTFUL = (reasons.NOT_PUBLISHED, reasons.UNREADABLE, reasons.START_IGNORED)
+
 _Bucket = tuple[int, Candle | None]
 """What an answer says of one candle's time: when it opens, and the candle; None where nothing traded."""
 
@@ -63,11 +65,14 @@ async def candle_pages(
             )
         holes = _Holes(source, answer, leading=first)
         expected = position
+        explained = []
         for run in runs:
-            begin_us = run[0][0]
-            hole = await holes.explain(expected, begin_us)
+            explained.append(await holes.explain(expected, run[0][0]))
             expected = timeframe.next_us(run[-1][0])
-            yield Page([candle for _, candle in run if candle is not None], (begin_us, expected), hole)
+        doubtful = _contradicts(answer) or any(why.startswith(_DOUBTFUL) for hole in explained for _, why in hole)
+        for run, hole in zip(runs, explained, strict=True):
+            interval = (run[0][0], timeframe.next_us(run[-1][0]))
+            yield Page([candle for _, candle in run if candle is not None], interval, hole, doubtful)
         if not runs:
             absent_until = min(end_us, timeframe.floor_us(settled_us - _ABSENT_AGE_US))
             if position < absent_until:
@@ -86,11 +91,17 @@ async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[Cand
     buckets = _within(answer, start_us, end_us)
     runs = _runs(buckets, source.timeframe)
     begins = bool(buckets) and (buckets[0][0] == start_us or _fills_window(source, answer))
-    if begins and len(runs) == 1 and not answer.unreadable:
+    if begins and len(runs) == 1 and not answer.unreadable and not _contradicts(answer):
         return answer, runs
     again = await source.fetch(start_us, end_us)
     buckets_again = _within(again, start_us, end_us)
     return (again, _runs(buckets_again, source.timeframe)) if len(buckets_again) >= len(buckets) else (answer, runs)
+
+
+def _contradicts(answer: CandleAnswer) -> bool:
+    """Tell whether an answer says two things of one candle."""
+    told: dict[int, Candle | None] = dict.fromkeys(answer.quiet)
+    return any(told.setdefault(row.timestamp_us, row) != row for row in answer.rows)
 
 
 def _fills_window(source: CandleSource, answer: CandleAnswer) -> bool:
