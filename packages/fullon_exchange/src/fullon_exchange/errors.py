@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-UNREADABLE = (msgspec.DecodeError, RecursionError, ArithmeticError)
-"""What decoding foreign bytes can raise: bad JSON or types, nesting without end, numbers without end."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+"""What decoding foreign bytes can raise: bad JSON, text or types, nesting without end, numbers without end."""
 
 _EXCERPT_MAX = 200
 

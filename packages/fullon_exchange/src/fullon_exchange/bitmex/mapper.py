@@ -12,7 +12,7 @@ import msgspec
 
 from fullon_exchange.answers import CandleAnswer, TradeAnswer
 from fullon_exchange.bitmex.symbols import unified_symbol
-from fullon_exchange.errors import ExchangeError, RequestRefused, UnknownSymbol, excerpt_of, unexpected
+from fullon_exchange.errors import UNREADABLE, ExchangeError, RequestRefused, UnknownSymbol, excerpt_of, unexpected
 from fullon_exchange.interface import Listing
 from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, Volume
 from fullon_exchange.timeframes import MINUTE_US, Timeframe, parse_timeframe
@@ -106,7 +106,7 @@ class BitmexHttp:
             return None
         try:
             reason = _decode_error(body).error
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         sentence = f"{reason.name}: {reason.message}"
         if "symbol" in reason.message.lower():
@@ -118,7 +118,7 @@ def parse_time(body: bytes) -> int:
     """Return the newest `timestamp` of an answer of `instrument/active`, in microseconds."""
     try:
         return (max(one.timestamp for one in _decode_updated(body)) - _EPOCH) // _MICROSECOND
-    except (msgspec.DecodeError, OverflowError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -126,7 +126,7 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
     """Return the markets by unified symbol from an answer of `instrument/active`."""
     try:
         return {listing.symbol: listing for listing in map(_listing, _decode_instruments(body))}
-    except (msgspec.DecodeError, OverflowError) as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -164,14 +164,14 @@ def parse_trades(body: bytes, symbol: str, cursor: int, rows_max: int = ROWS_MAX
     try:
         rows = _decode_trades(body)
         total = len(rows)
-    except (msgspec.DecodeError, OverflowError):
+    except UNREADABLE:
         raw_rows = _raw_rows(body)
         total = len(raw_rows)
         rows = []
         for raw in raw_rows:
             try:
                 rows.append(_decode_trade(raw))
-            except (msgspec.DecodeError, OverflowError):
+            except UNREADABLE:
                 faults.append((len(rows), excerpt_of(bytes(raw))))
     trades: list[Trade] = []
     for row in rows:
@@ -195,12 +195,12 @@ def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswe
     faults: list[str] = []
     try:
         rows = _decode_buckets(body)
-    except (msgspec.DecodeError, OverflowError):
+    except UNREADABLE:
         rows = []
         for raw in _raw_rows(body):
             try:
                 rows.append(_decode_bucket(raw))
-            except (msgspec.DecodeError, OverflowError):
+            except UNREADABLE:
                 faults.append(excerpt_of(bytes(raw)))
     candles: list[Candle] = []
     quiet: list[int] = []
@@ -254,5 +254,5 @@ def candle_of(row: BucketRow, open_us: int, symbol: str, timeframe: Timeframe) -
 def _raw_rows(body: bytes) -> list[msgspec.Raw]:
     try:
         return _decode_rows(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error

@@ -20,7 +20,7 @@ from fullon_exchange.bitmex.mapper import (
     open_us_of,
     trade_of,
 )
-from fullon_exchange.errors import MalformedMessage, excerpt_of
+from fullon_exchange.errors import UNREADABLE, MalformedMessage, excerpt_of
 from fullon_exchange.records import Candle, Channel, Trade
 from fullon_exchange.wire import (
     Acknowledged,
@@ -144,7 +144,7 @@ class BitmexWire:
     def parse(self, frame: bytes | memoryview, latest_us: int) -> Message:
         try:
             table = _decode(frame)
-        except (msgspec.DecodeError, OverflowError, RecursionError):
+        except UNREADABLE:
             return self._parse_slowly(bytes(frame), latest_us)
         if type(table) is _TradeTable:
             return self._take_trades(table.data, table.action, latest_us, [])
@@ -188,7 +188,7 @@ class BitmexWire:
             answer = _decode_answer(frame)
         except msgspec.ValidationError as error:
             raise _malformed(str(error), "unknown", frame) from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise _malformed(str(error), "garbage", frame) from error
         if answer.table:
             return self._take_singly(answer.table, frame, latest_us)
@@ -206,7 +206,7 @@ class BitmexWire:
             raise _malformed("unknown table", "unknown", frame)
         try:
             envelope = _decode_envelope(frame)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise _malformed(str(error), "row", frame) from error
         faults: list[Fault] = []
         if table == _TRADES:
@@ -255,7 +255,7 @@ def _rows(envelope: _Envelope, decode: Callable[[msgspec.Raw], Row], faults: lis
     for raw in envelope.data:
         try:
             rows.append(decode(raw))
-        except (msgspec.DecodeError, OverflowError):
+        except UNREADABLE:
             faults.append(Fault("row", excerpt_of(bytes(raw))))
     return rows
 

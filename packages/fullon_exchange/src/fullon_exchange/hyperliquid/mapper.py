@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from fullon_exchange.answers import CandleAnswer
-from fullon_exchange.errors import ExchangeError, excerpt_of, unexpected
+from fullon_exchange.errors import UNREADABLE, ExchangeError, excerpt_of, unexpected
 from fullon_exchange.hyperliquid.symbols import unified_code, unified_token
 from fullon_exchange.interface import Listing
 from fullon_exchange.records import EARLIEST_US, Candle, Price
@@ -110,7 +110,7 @@ def parse_time(body: bytes) -> int:
     """Return the venue's time in microseconds from an answer of `exchangeStatus`."""
     try:
         return _decode_status(body).time * 1000
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -118,7 +118,7 @@ def parse_spot_meta(body: bytes) -> SpotMeta:
     """Return an answer of `spotMeta`."""
     try:
         return _decode_spot(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -126,7 +126,7 @@ def parse_meta(body: bytes) -> PerpMeta:
     """Return an answer of `meta`."""
     try:
         return _decode_perps(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -134,7 +134,7 @@ def parse_dexes(body: bytes) -> list[str]:
     """Return the names of the builders' exchanges from an answer of `perpDexs`; the first, ours, has none."""
     try:
         return [dex.name for dex in _decode_dexes(body) if dex is not None]
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
@@ -169,7 +169,7 @@ def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswe
     faults: list[str] = []
     try:
         rows = _decode_candles(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         rows = _candles_singly(body, faults)
     candles = [candle_of(row, symbol, closed=True) for row in rows if row.i == timeframe.name]
     faults += [f"interval {row.i}, asked for {timeframe.name}" for row in rows if row.i != timeframe.name]
@@ -186,13 +186,13 @@ def _candles_singly(body: bytes, faults: list[str]) -> list[CandleRow]:
     """Read row by row what could not be read at once."""
     try:
         raw_rows = _decode_rows(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
     rows: list[CandleRow] = []
     for raw in raw_rows:
         try:
             rows.append(_decode_candle(raw))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             faults.append(excerpt_of(bytes(raw)))
     return rows
 

@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from fullon_exchange.errors import MalformedMessage, excerpt_of
+from fullon_exchange.errors import UNREADABLE, MalformedMessage, excerpt_of
 from fullon_exchange.hyperliquid.mapper import EXCHANGE, CandleRow, Count, Millis, candle_of
 from fullon_exchange.records import Channel, Price, Side, Trade, Volume
 from fullon_exchange.wire import (
@@ -141,7 +141,7 @@ class HyperliquidWire:
     def parse(self, frame: bytes | memoryview, latest_us: int) -> Message:
         try:
             message = _decode(frame)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return self._parse_slowly(bytes(frame), latest_us)
         if type(message) is _TradesFrame:
             return self._take_trades(message.data, latest_us, [])
@@ -219,7 +219,7 @@ class HyperliquidWire:
             envelope = _decode_envelope(frame)
         except msgspec.ValidationError as error:
             raise _malformed(str(error), "unknown", frame) from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise _malformed(str(error), "garbage", frame) from error
         if envelope.channel == "trades":
             faults: list[Fault] = []
@@ -242,7 +242,7 @@ def _subscription_in(sentence: str) -> _Subscription:
     _, brace, rest = sentence.partition("{")
     try:
         repeated = _decode_repeated(brace + rest)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _Subscription()
     return repeated.subscription or repeated
 
@@ -252,12 +252,12 @@ def _trades_singly(rows: msgspec.Raw, frame: bytes, faults: list[Fault]) -> list
     trades: list[_Trade] = []
     try:
         raw_rows = _decode_rows(rows)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _malformed(str(error), "row", frame) from error
     for raw in raw_rows:
         try:
             trades.append(_decode_trade(raw))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             faults.append(Fault("row", excerpt_of(bytes(raw))))
     return trades
 

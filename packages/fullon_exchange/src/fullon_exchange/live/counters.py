@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+from fullon_exchange.errors import excerpt_of
 from fullon_log import get_component_logger
 
 _LOG_EVERY_S = 60.0
@@ -31,7 +32,7 @@ class Faults:
                 "skipped what cannot be used",
                 kind=kind,
                 count=self.counts[kind] - self._logged_counts[kind],
-                excerpt=excerpt,
+                excerpt=excerpt_of(excerpt),
             )
             self._logged_at[kind] = now
             self._logged_counts[kind] = self.counts[kind]
