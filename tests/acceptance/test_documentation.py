@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from documentation import PAGES, ROOT, Block, blocks_of, commands_outside_of_blocks, problems, problems_of_spans
 
+from fullon_cache import watch_closed
 from fullon_orm.database import create_database_url
 from fullon_simulator import SimulatedMarket
 
@@ -110,6 +111,8 @@ class Shell:
                 assert await process.stdout.readline(), f"{block.name} has ended without a word"
                 async with asyncio.TaskGroup() as group:
                     reading = group.create_task(_drop(process.stdout))
+                    if "fullon-ohlcv run" in block.text:
+                        await _first_candle()
                     yield
                     assert process.returncode is None, f"{block.name} has ended by itself"
                     _kill(process, signal.SIGTERM)
@@ -144,6 +147,14 @@ def _kill(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     """Send a signal to the process and to all that it has started."""
     if process.returncode is None:
         os.killpg(process.pid, number)
+
+
+async def _first_candle() -> None:
+    """Wait until the daemon has something to show."""
+    async with asyncio.timeout(BLOCK_S), watch_closed("kraken", ["BTC/USD"]) as candles:
+        async for candle in candles:
+            if candle.state == "traded":
+                return
 
 
 async def _drop(stream: asyncio.StreamReader) -> None:
