@@ -22,6 +22,12 @@ FORGETFUL = "BTC/USDC:USDC"
 
 
 @pytest.fixture
+def speed() -> float:
+    """A minute lasts a second."""
+    return 60.0
+
+
+@pytest.fixture
 async def seeded(
     fresh_databases: None, speed: float, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SimulatedMarket]:
