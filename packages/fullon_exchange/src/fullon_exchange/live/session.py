@@ -11,40 +11,31 @@ before it closes one that the venue will cut (`slot.py`).
 import asyncio
 import itertools
 import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
-from typing import Self
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.budget import shared_budget
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import ExchangeError, UnknownSymbol, VenueClosed
+from fullon_exchange.errors import UnknownSymbol, VenueClosed
 from fullon_exchange.interface import Listing, VenueTraits
-from fullon_exchange.live.buffer import EventBuffer
+from fullon_exchange.live.base import RECORDS_MAX, SessionBase
 from fullon_exchange.live.connection import Connection
-from fullon_exchange.live.counters import Faults
 from fullon_exchange.live.intake import Surroundings
 from fullon_exchange.live.slot import Slot, Sockets
 from fullon_exchange.live.time import ServerTime
-from fullon_exchange.records import Channel, Event, Rejected, Unsubscribed
+from fullon_exchange.records import Channel, Rejected
 from fullon_exchange.venue import Venue
 from fullon_exchange.wire import Key
-from fullon_log import get_component_logger
 
-_RECORDS_MAX = 100_000
-_TIME_EVERY_S = 600.0
 _SOCKETS_MAX = 1000
 """Sockets of a session where the venue names no limit."""
 _CHANGES_MAX = 2
 """Connections of a session that are replaced at once: meanwhile everything they carry comes twice."""
 
 
-class NativeSession:
-    """Live data of one venue, as `fullon_exchange.interface.LiveSession`.
-
-    Enter it and leave it in the same task; let one task read `events`.
-    """
+class NativeSession(SessionBase):
+    """Live data of one venue, as `fullon_exchange.interface.LiveSession`."""
 
     def __init__(
         self,
@@ -57,16 +48,20 @@ class NativeSession:
         fetch_listing: Callable[[str], Awaitable[Listing]],
         age_s: float | None = None,
         backoff: Callable[[], Backoff] = Backoff,
-        records_max: int = _RECORDS_MAX,
+        records_max: int = RECORDS_MAX,
     ) -> None:
         """Build one; `age_s` is how old a connection may grow, in the venue's seconds, where it may not grow older."""
+        super().__init__(
+            venue.name,
+            clock,
+            server_time,
+            backoff=backoff,
+            records_max=records_max,
+            reads_time=not venue.sockets.pong_tells_time,
+        )
         self._venue = venue
-        self._clock = clock
         self._fetch_time = fetch_time
         self._fetch_listing = fetch_listing
-        self._backoff = backoff
-        self._faults = Faults(venue.name)
-        self._buffer = EventBuffer(records_max, pause=self._pause, resume=self._resume)
         limits = venue.sockets
         age_s = min((age for age in (age_s, limits.age_max_s) if age is not None), default=None)
         self._sockets = Sockets(
@@ -79,120 +74,28 @@ class NativeSession:
             changes=asyncio.Semaphore(_CHANGES_MAX),
         )
         self._slots: list[Slot] = []
-        self._unassigned: dict[Key, None] = {}
-        self._wants_changed = asyncio.Event()
-        self._time_tried = asyncio.Event()
-        self._group = asyncio.TaskGroup()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._log = get_component_logger(f"fullon.exchange.{venue.name}.live")
 
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """What has been counted: faults by kind (see `Faults`), `connections`, `disconnects`, `replaced`."""
-        return self._faults.counts
+    def _refusal(self, channel: Channel) -> str | None:
+        if _is_streamed(channel, self._venue.traits):
+            return None
+        return f"{self._venue.name} does not stream {channel}"
 
-    @property
-    def buffered(self) -> int:
-        """How many records wait to be taken; the gauge of the event buffer."""
-        return self._buffer.records
-
-    @property
-    def buffer_max(self) -> int:
-        """With how many of them the sockets are told to stop reading."""
-        return self._buffer.records_max
-
-    async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        self._start(self._assign_for_ever())
-        self._start(self._keep_time())
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        cancelled = next((error for error in exc if isinstance(error, asyncio.CancelledError)), None)
-        try:
-            await self._group.__aexit__(type(cancelled) if cancelled else None, cancelled, None)
-        finally:
-            self._buffer.close()
-
-    async def subscribe(self, channel: Channel, symbols: Collection[str]) -> None:
-        """Want these symbols from now on, across reconnects; `Subscribed` or `Rejected` follows for each."""
-        for symbol in symbols:
-            key: Key = (channel, symbol)
-            if not _is_streamed(channel, self._venue.traits):
-                self._buffer.put(Rejected(symbol, channel, f"{self._venue.name} does not stream {channel}"))
-            elif self._slot_of(key) is None:
-                self._unassigned[key] = None
-        self._wants_changed.set()
-
-    async def unsubscribe(self, channel: Channel, symbols: Collection[str]) -> None:
-        """Stop wanting these symbols; `Unsubscribed` follows once the venue no longer sends them."""
-        for symbol in symbols:
-            key: Key = (channel, symbol)
-            slot = self._slot_of(key)
-            if slot is not None:
-                slot.drop(key)
-            elif key in self._unassigned:
-                del self._unassigned[key]
-                self._buffer.put(Unsubscribed("", symbol, channel, self._clock.now_us()))
-
-    def reconnect(self, connection: str, reason: str) -> bool:
-        """Give up a connection that the caller no longer trusts; False where it is gone already."""
-        for one in self._connections():
-            if one.name == connection:
-                one.end(reason)
-                return True
-        return False
-
-    async def events(self) -> AsyncIterator[list[Event]]:
-        """Yield everything that has arrived, in order, until the session is closed."""
-        while batch := await self._buffer.take():
-            yield batch
-
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        task = self._group.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _slot_of(self, key: Key) -> Slot | None:
+    def _carrier_of(self, key: Key) -> Slot | None:
         return next((slot for slot in self._slots if key in slot.wanted), None)
 
     def _connections(self) -> list[Connection]:
         return [connection for slot in self._slots for connection in slot.connections]
 
-    def _pause(self) -> None:
-        for connection in self._connections():
-            connection.pause()
-
-    def _resume(self) -> None:
-        for connection in self._connections():
-            connection.resume()
-
-    async def _assign_for_ever(self) -> None:
-        """Look up what is newly wanted and give it to a slot with room."""
-        backoff = self._backoff()
-        while True:
-            self._wants_changed.clear()
-            try:
-                for key in list(self._unassigned):
-                    await self._assign(key)
-                backoff.reset()
-            except ExchangeError as error:
-                self._log.warning("markets cannot be looked up, trying again", error=str(error))
-                await asyncio.sleep(backoff.next_s())
-                continue
-            await self._wants_changed.wait()
-
-    async def _assign(self, key: Key) -> None:
+    async def _place(self, key: Key) -> None:
+        """Look up a market and give it to a slot with room."""
         channel, symbol = key
         try:
             name = (await self._fetch_listing(symbol)).wire["ws"]
         except (UnknownSymbol, VenueClosed) as error:
-            if self._unassigned.pop(key, self) is not self:
+            if self._take(key):
                 self._buffer.put(Rejected(symbol, channel, str(error)))
             return
-        if self._unassigned.pop(key, self) is self:
+        if not self._take(key):
             return
         slot = next((slot for slot in self._slots if slot.has_room), None)
         sockets_max = self._venue.sockets.sockets_max
@@ -213,21 +116,8 @@ class NativeSession:
         finally:
             self._slots.remove(slot)
 
-    async def _keep_time(self) -> None:
-        """Compare clocks where the venue's pongs do not; a venue that does not answer is taken to agree."""
-        if self._venue.sockets.pong_tells_time:
-            self._time_tried.set()
-            return
-        while True:
-            sent_us, sent_s = self._clock.now_us(), time.monotonic()
-            try:
-                venue_us = await self._fetch_time()
-                received_us = self._clock.now_us()
-                self._sockets.around.server_time.observe(venue_us, sent_us=sent_us, received_us=received_us)
-            except ExchangeError as error:
-                self._log.warning("the exchange's clock cannot be read", error=str(error))
-            self._time_tried.set()
-            await asyncio.sleep(max(0.0, sent_s + _TIME_EVERY_S - time.monotonic()))
+    async def _fetch_time_us(self) -> tuple[int, int]:
+        return await self._fetch_time(), 0
 
 
 def _is_streamed(channel: Channel, traits: VenueTraits) -> bool:
