@@ -220,18 +220,23 @@ class GlobalTradeBatcher:
         rt = self.runtime
         batches = tracker.take()
         if batches:
-            exchange = await rt.exchanges.get(name)
-            writes = [await self._write_of(exchange, symbol, batch) for symbol, batch in batches.items()]
-            result = await self._persist("storing trades", lambda: rt.store.write_trades(writes))
+            try:
+                exchange = await rt.exchanges.get(name)
+                writes = [await self._write_of(exchange, symbol, batch) for symbol, batch in batches.items()]
+                result = await self._persist("storing trades", lambda: rt.store.write_trades(writes))
+            except BaseException:
+                # The entries come again, but nothing in them shows once more what was lost before them.
+                tracker.doubt_again(batches)
+                raise
             for write in writes:
                 rt.board.add_rows(name, write.series.symbol, len(write.rows))
             rt.closings.note({write.candles: write.covered for write in writes if write.candles is not None})
             for row, reason in result.rejected:
                 self._log.warning("trade refused", exchange=name, row=row, why=reason)
         left_to_history = any(batch.suspect for batch in batches.values())
-        claims, tracker.claims = tracker.claims, {}
-        for symbol, claim_us in claims.items():
+        for symbol in list(tracker.claims):
             series = await self._series(name, symbol, "trades")
+            claim_us = tracker.claims.pop(symbol)
             before_us = rt.claims.end_us(series)
             rt.claims.set(series, claim_us)
             left_to_history |= claim_us is None or before_us is None

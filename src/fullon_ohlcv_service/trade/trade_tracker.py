@@ -6,7 +6,7 @@ may deliver the same trades for a while; where one leaves, its last id must meet
 after a break: what was claimed just before it or since may hold one of the ids that are missing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
@@ -93,6 +93,12 @@ class TradeTracker:
         """Return what is to be stored by symbol and begin anew."""
         batches, self._batches = self._batches, {}
         return batches
+
+    def doubt_again(self, batches: Mapping[str, TradeBatch]) -> None:
+        """Keep what `batches`, which could not be stored, hold as suspect; their trades are told again."""
+        for symbol, batch in batches.items():
+            for interval in batch.suspect:
+                self._doubt(symbol, *interval)
 
     @property
     def pending(self) -> int:
