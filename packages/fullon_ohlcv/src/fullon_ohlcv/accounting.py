@@ -8,6 +8,7 @@ from fullon_ohlcv.intervals import subtract, union
 from fullon_ohlcv.ledger import Wanted, read_runs, states_of, with_unknown
 from fullon_ohlcv.reading import Window, read_candles, read_sources
 from fullon_ohlcv.records import CoverageRun, Interval, Series, State
+from fullon_ohlcv.relation_names import is_name
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import CANDLES_1M, MINUTE_US, TRADES, Timeframe, from_us, to_us
 
@@ -61,6 +62,8 @@ def as_coverage(runs: Iterable[CoverageRun]) -> list[Coverage]:
 
 
 async def _find(connection: "AnyConnection", exchange: str, symbol: str, channel: str) -> Series | None:
+    if not (is_name(exchange) and is_name(symbol)):
+        return None
     series_id = await connection.fetchval(statement("find_series"), exchange, symbol, channel)
     return None if series_id is None else Series(series_id, exchange, symbol, channel)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fullon_ohlcv.ledger import Stretches
 from fullon_ohlcv.records import Interval
+from fullon_ohlcv.relation_names import is_name
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import (
     CANDLES_1M,
@@ -48,6 +49,8 @@ class Source:
 
 async def read_sources(connection: "AnyConnection", exchange: str, symbol: str, wanted: Timeframe) -> list[Source]:
     """Return what buckets of `wanted` can be made of, finest first; [] for an unknown symbol."""
+    if not (is_name(exchange) and is_name(symbol)):
+        return []
     channels = {row["channel"]: row for row in await connection.fetch(statement("channels"), exchange, symbol)}
     trades = channels.pop(TRADES, None)
     if trades is not None and (trades["is_derived"] or trades["first_row_us"] is None):

@@ -35,6 +35,7 @@ from fullon_ohlcv.records import (
     TradeWrite,
     WriteResult,
 )
+from fullon_ohlcv.relation_names import TEXT_BYTES_MAX, is_name
 from fullon_ohlcv.schema import migrate
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import CANDLES_1M, TRADES, timeframe_of_channel
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from asyncpg import Pool, Record
     from asyncpg.pool import PoolConnectionProxy
 
-NAME_BYTES_MAX = 500
 CLOSE_TIMEOUT_S = 2.0
 ACQUIRE_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 2.0
@@ -175,6 +175,8 @@ class TimeseriesStore:
     async def find_series(self, exchange: str, symbol: str, channel: str) -> Series | None:
         """Return the series if it exists, None otherwise; nothing is created."""
         key = (exchange, symbol, channel)
+        if not (is_name(exchange) and is_name(symbol)):
+            return None
         if key not in self._series:
             async with self.connection("find a series") as connection:
                 series_id = await connection.fetchval(statement("find_series"), *key)
@@ -347,6 +349,8 @@ class TimeseriesStore:
 
     async def read_states(self, exchange: str | None = None) -> dict[tuple[str, str], MarketState]:
         """Return every recorded state, of one venue or of all, by exchange and symbol."""
+        if exchange is not None and not is_name(exchange):
+            return {}
         async with self.connection("read market states") as connection:
             rows = await connection.fetch(statement("read_states"), exchange)
         return {(row[0], row[1]): MarketState(row[0], row[1], Lifecycle(row[2]), row[3], row[4]) for row in rows}
@@ -377,9 +381,5 @@ async def _say_why(connection: "PoolConnectionProxy[Record]", why: str) -> None:
 def _check_name(name: str, value: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r}; allowed is text")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        size = 0
-    if not 0 < size <= NAME_BYTES_MAX or "\0" in value:
-        raise ValueError(f"{name} is {value[:80]!r}; allowed is text of 1 to {NAME_BYTES_MAX} bytes")
+    if not is_name(value):
+        raise ValueError(f"{name} is {value[:80]!r}; allowed is text of 1 to {TEXT_BYTES_MAX} bytes")
