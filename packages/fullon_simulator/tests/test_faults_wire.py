@@ -1131,6 +1131,15 @@ async def test_none_rows_stand_among_true_ones(client: Clients, name: str) -> No
 
 
 @every_venue
+@pytest.mark.parametrize("other", ["repeat", "reorder", "omit", "bad_values"])
+async def test_another_fault_leaves_none_rows_as_they_are(client: Clients, name: str, other: str) -> None:
+    one = client(name)
+    one.begin("none_rows", share=0.4)
+    one.begin(other, channel="candles")
+    assert None in await one.page("candles", limit=50)
+
+
+@every_venue
 async def test_without_running_makes_a_full_page_look_short(client: Clients, name: str) -> None:
     one = client(name)
     recent_us = one.market.clock.now_us() // MINUTE_US * MINUTE_US - 10 * MINUTE_US

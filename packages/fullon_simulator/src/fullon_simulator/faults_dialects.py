@@ -395,7 +395,7 @@ class BitmexDialect(Dialect):
         return write(body)
 
     def _symbol(self, row: Any) -> str:
-        return self.symbols.get(row["symbol"], "")
+        return self.symbols.get(row["symbol"], "") if isinstance(row, dict) else ""
 
 
 DIALECTS: Mapping[str, Callable[[Sequence[SymbolSpec]], Dialect]] = {
