@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.errors import ExchangeError, UnknownSymbol
 from fullon_exchange.interface import Exchange, Urgency
@@ -112,11 +114,15 @@ class HistoricCollector(ABC):
                 wake.set()
 
     async def fill_again(
-        self, exchange: Exchange, series: Series, interval: Interval, urgency: Urgency, why: str
+        self, exchange: Exchange, series: Series, interval: Interval, urgency: Urgency, why: str, *, confirms: bool
     ) -> int:
-        """Read an interval again and correct what differs, for the reason `why`; return the number of rows changed."""
+        """Read an interval again and correct what differs, for the reason `why`; return the number of rows changed.
+
+        What is the same as before is confirmed by that, where the reading `confirms`.
+        """
         changed = 0
-        async for page in self._pages(exchange, series, interval, urgency):
+        async for read in self._pages(exchange, series, interval, urgency):
+            page = replace(read, doubtful=not confirms)
             covered = [page.interval] if page.interval[0] < page.interval[1] else []
             result = await self._write(exchange, series, page, covered, why)
             changed += result.inserted + result.updated
@@ -354,9 +360,9 @@ class HistoricCollector(ABC):
                 await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311
                 delay_s = min(30.0, delay_s * 2)
 
-    def _confirmed(self, page: Page[Any], covered: Sequence[Interval], why: str) -> list[Interval]:
-        """Return what of a page is the exchange's last word: old enough, and of no doubtful answer read first."""
-        if page.doubtful and not why:
+    def _confirmed(self, page: Page[Any], covered: Sequence[Interval]) -> list[Interval]:
+        """Return what of a page is old enough to be the exchange's last word; nothing of a doubtful one."""
+        if page.doubtful:
             return []
         settled_us = floor_minute_us(self._rt.clock.now_us() - CONFIRM_AFTER_US)
         return [(start_us, min(end_us, settled_us)) for start_us, end_us in covered if start_us < settled_us]

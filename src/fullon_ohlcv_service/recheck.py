@@ -34,6 +34,8 @@ SAMPLE_SHARE = 0.1
 """Share of the re-checks that read an older stretch besides, confirmed or not; every other one of the last day."""
 SAMPLE_US = 60 * MINUTE_US
 IDLE_S = 5.0
+SUSPECT_US = 10 * MINUTE_US
+"""For how long after a correction nothing of the series is confirmed: history may have been wrong, and right before."""
 DOUBT_AFTER = 3
 """So many re-checks in a row that had to correct a series are no accident."""
 WHY = "read again over REST"
@@ -63,6 +65,7 @@ class Rechecker:
         self._historic = historic
         self._wanted: dict[str, set[WantedSymbol]] = {}
         self._due_us: dict[Series, int] = {}
+        self._suspect_until_us: dict[Series, int] = {}
         self._log = get_component_logger("fullon.ohlcv.historic")
         self._supervisor: Supervisor[str] = Supervisor("fullon.ohlcv.historic", self._serve_venue)
         self.corrections = 0
@@ -142,9 +145,13 @@ class Rechecker:
             for run in await rt.store.coverage_intervals(series, interval):
                 if run.state != "covered":
                     continue
-                changed = await collector.fill_again(exchange, series, run.interval, Urgency.RECHECK, WHY)
+                confirms = self._suspect_until_us.get(series, 0) <= rt.clock.now_us()
+                changed = await collector.fill_again(
+                    exchange, series, run.interval, Urgency.RECHECK, WHY, confirms=confirms
+                )
                 self.rechecked_minutes += (run.interval[1] - run.interval[0]) // MINUTE_US
                 if changed:
+                    self._suspect_until_us[series] = rt.clock.now_us() + SUSPECT_US
                     corrections += changed
                     self.corrections += changed
                     self._log.warning(

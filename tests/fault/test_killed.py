@@ -68,6 +68,3 @@ async def test_told_to_stop_in_a_write_that_never_ends_it_ends_in_time_and_in_or
         assert "Traceback" not in daemon.said()
         await proxy.heal()
         await collecting.is_true()
-        await daemon.start()
-        await collecting.is_repaired("being told to stop in a write")
-        assert await daemon.stop() == 0

@@ -58,8 +58,8 @@ async def test_a_venue_that_accepts_and_closes_for_minutes_is_polled_instead_and
         fault = market.faults.begin("accept_and_close")
         market.faults.begin("drop")
         began_s = time.monotonic()
-        await collecting.pass_minutes(2)
-        await collecting.is_repaired("two minutes without a stream, and still without one")
+        await collecting.pass_minutes(1.2)
+        await collecting.is_repaired("a minute without a stream, and still without one")
         lasted_s = time.monotonic() - began_s
         assert 2 <= fault.struck <= 2 * (5 + lasted_s / 2)
         market.faults.heal()
@@ -116,18 +116,18 @@ async def test_history_that_misprints_for_minutes_what_live_had_right_does_not_s
     async with running_daemon() as daemon:
         await collecting.is_repaired("the start")
         await eventually(lambda: is_promised(daemon, "binance"), "binance live")
-        wrong = collecting.market.faults.begin("wrong_candles", venue="binance", where="rest", share=0.5, for_s=240.0)
+        wrong = collecting.market.faults.begin("wrong_candles", venue="binance", where="rest", share=0.6, for_s=240.0)
         await eventually(lambda: not wrong.active, "history is right again")
         assert wrong.struck
         await collecting.is_repaired(f"{wrong.struck} misprints")
 
 
 async def test_a_cut_in_the_last_tenth_second_of_a_day_loses_nothing_of_either_day(
-    fresh_databases: None, monkeypatch: pytest.MonkeyPatch
+    fresh_databases: None, speed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = time.time()
     midnight_s = (now_s // DAY_S + 1) * DAY_S
-    monkeypatch.setenv("FULLON_CLOCK", f"{midnight_s - 150}@{now_s}x20")
+    monkeypatch.setenv("FULLON_CLOCK", f"{midnight_s - 180}@{now_s}x{speed}")
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
     venues = {
         "kraken": [SymbolSpec("BTC/USD", kind="busy", price=60_000.0)],

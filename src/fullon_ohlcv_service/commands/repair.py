@@ -121,7 +121,7 @@ async def _read_again(
     changed = read_us = 0
     with progress(f"{series.exchange}:{series.symbol}", sum(end - start for start, end in asked)) as advance:
         for piece in pieces(asked):
-            changed += await collector.fill_again(exchange, series, piece, Urgency.REPAIR, WHY)
+            changed += await collector.fill_again(exchange, series, piece, Urgency.REPAIR, WHY, confirms=True)
             read_us += piece[1] - piece[0]
             advance(piece[1] - piece[0])
     return read_us, changed

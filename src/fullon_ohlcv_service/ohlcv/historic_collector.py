@@ -42,5 +42,5 @@ class HistoricOHLCVCollector(HistoricCollector):
         rows = [
             (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades) for one in page.records
         ]
-        write = CandleWrite(series, rows, covered, page.unavailable, self._confirmed(page, covered, why))
+        write = CandleWrite(series, rows, covered, page.unavailable, self._confirmed(page, covered))
         return await self._rt.store.write_candles([write], why=why)

@@ -131,9 +131,9 @@ async def record_coverage(connection: "AnyConnection", batch: Batch) -> None:
 
 
 async def doubt(connection: "AnyConnection", batch: Batch) -> None:
-    """Let what the batch confirms, and what was confirmed of it before, be unconfirmed."""
-    if batch.confirmed:
-        await connection.execute(statement("doubt"), *_columns(batch.confirmed, 3))
+    """Let nothing of what the batch covers be confirmed."""
+    if batch.covered:
+        await connection.execute(statement("doubt"), *_columns(batch.covered, 3))
 
 
 async def mark_spans(connection: "AnyConnection", spans: Spans, reason: str) -> None:
