@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -247,13 +248,15 @@ async def test_doctor_names_what_is_broken_and_what_helps(
     mended = await ask("doctor", "--json")
     assert mended.code == 0, mended.out
     left = {one["name"] for one in mended.json["checks"] if one["verdict"] != "well"}
-    assert left <= {"daemon", "clock", "origins", "disk", "open files", "Redis"}, "a simulated market without a daemon"
+    assert left <= {"daemon", "clock", "origins", "disk", "open files", "Redis", "HTTP"}, (
+        "a simulated market without a daemon"
+    )
     names = {one["name"] for one in mended.json["checks"] if one["verdict"] == "well"}
     assert {"settings", "kraken", "kraken clock", "kraken rate budget", "symbols"} <= names
 
 
 @pytest.mark.timeout(120)
-async def test_doctor_names_what_is_broken_in_the_database(
+async def test_doctor_names_a_foreign_schema_an_unlisted_symbol_and_a_port_in_use(
     seeded: SimulatedMarket, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (await ask("symbols", "set", "kraken:ADA/USD", "--backtest", "2")).code == 0
@@ -263,8 +266,13 @@ async def test_doctor_names_what_is_broken_in_the_database(
         await db.commit()
     async with TimeseriesStore.open() as store, store.connection("change the version") as connection:
         await connection.execute("UPDATE schema_version SET version = version + 1000")
-    checks = {one["name"]: one for one in (await ask("doctor", "--json")).json["checks"]}
+    with monkeypatch.context() as breaking, socket.create_server(("127.0.0.1", 0)) as other:
+        taken = "{}:{}".format(*other.getsockname())
+        breaking.setenv("OHLCV_HTTP_BIND", taken)
+        checks = {one["name"]: one for one in (await ask("doctor", "--json")).json["checks"]}
     assert checks["schema"]["remedy"] == "update this program"
+    assert checks["HTTP"]["found"] == f"{taken} is taken by another program"
+    assert "OHLCV_HTTP_BIND" in checks["HTTP"]["remedy"]
     assert checks["kraken symbols"]["found"] == "it does not list ADAA/USD"
     assert checks["kraken symbols"]["remedy"] == "`fullon-ohlcv symbols remove kraken:ADAA/USD`; near: ADA/USD"
     with monkeypatch.context() as breaking:

@@ -1,5 +1,6 @@
 """The preconditions that `doctor` looks at; each check says what it found and, where that is wrong, the remedy."""
 
+import asyncio
 import os
 import re
 import resource
@@ -40,6 +41,7 @@ FREE_WARN_BYTES = 5_000_000_000
 FREE_MIN_BYTES = 500_000_000
 FILES_MIN = 1024
 CLOSE_S = 5.0
+CONNECT_S = 2.0
 
 
 class Verdict(StrEnum):
@@ -82,7 +84,7 @@ def check_settings(env_file: Path) -> Iterator[Check]:
         yield well("settings", "every OHLCV_ variable can be used")
     except ValueError as error:
         yield fail("settings", str(error), "correct it in the environment or in .env; .env.example explains each")
-    known = {f"OHLCV_{name.upper()}" for name in OhlcvServiceConfig.model_fields} | {"OHLCV_HTTP_BIND"}
+    known = {f"OHLCV_{name.upper()}" for name in OhlcvServiceConfig.model_fields}
     for name in sorted(set(os.environ) - known):
         if name.startswith("OHLCV_"):
             near = get_close_matches(name, known, n=1)
@@ -223,6 +225,35 @@ async def _check_server(connection: "Connection[Record]", target: Target) -> Asy
         yield warn("daemon", "does not run", "`fullon-ohlcv run` starts it")
     else:
         yield well("daemon", f"runs, {writer}")
+
+
+async def check_http(config: OhlcvServiceConfig, *, daemon_runs: bool) -> AsyncIterator[Check]:
+    """Look at where metrics and health are served."""
+    address = config.http_address
+    if address is None:
+        yield well("HTTP", "not served: OHLCV_HTTP_BIND is empty")
+        return
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - what somebody else said
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(here, address.port)
+        writer.close()
+        is_open = True
+    except OSError:  # a time-out is one, too
+        is_open = False
+    if daemon_runs and is_open:
+        yield well("HTTP", f"http://{address}/status answers, /metrics, /live and /ready beside it")
+    elif daemon_runs:
+        yield warn(
+            "HTTP", f"the daemon runs, but nobody answers at {address}", "see `fullon-ohlcv logs --level warning`"
+        )
+    elif is_open and address.port:
+        remedy = "stop it, or name a free port in OHLCV_HTTP_BIND; collecting goes on without"
+        yield warn("HTTP", f"{address} is taken by another program", remedy)
+    else:
+        yield well("HTTP", f"{address} is free")
+    if not (here in ("localhost", "::1") or here.startswith("127.")):
+        yield warn("HTTP", f"others can read {address}", "OHLCV_HTTP_BIND=127.0.0.1:9464, or a firewall")
 
 
 async def check_redis() -> AsyncIterator[Check]:

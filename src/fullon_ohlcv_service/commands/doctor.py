@@ -14,6 +14,7 @@ from fullon_ohlcv_service.commands.checks import (
     Verdict,
     check_clock,
     check_database,
+    check_http,
     check_machine,
     check_origins,
     check_redis,
@@ -34,7 +35,7 @@ SIGNS = {Verdict.WELL: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdi
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Check every precondition, and say what helps where one does not hold.
 
-    Settings, servers, versions, schema, permissions, TimescaleDB, disk, exchanges, clocks, origins.
+    Settings, servers, versions, schema, permissions, TimescaleDB, disk, HTTP, exchanges, clocks, origins.
     Exit code 0: nothing has failed (warnings may be there); 1: something has.
 
     \b
@@ -84,7 +85,11 @@ async def _examine_servers() -> list[Check]:
 
 
 async def _all(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
-    for checks in (check_database(config), check_redis(), check_wanted(config)):
+    daemon_runs = False
+    async for check in check_database(config):
+        daemon_runs |= check.name == "daemon" and check.verdict is Verdict.WELL
+        yield check
+    for checks in (check_http(config, daemon_runs=daemon_runs), check_redis(), check_wanted(config)):
         async for check in checks:
             yield check
 
