@@ -1252,6 +1252,19 @@ async def test_halt_is_a_fact_nothing_is_traded_and_ids_go_on_without_a_hole(cli
 
 
 @every_venue
+async def test_a_list_of_markets_that_another_fault_has_spoiled_bears_a_halt_beside_it(
+    client: Clients, name: str
+) -> None:
+    one = client(name)
+    one.begin("corrupt", where="rest")
+    one.begin("halt", symbol=one.first)
+    async with one.ask("listings") as answer:
+        assert answer.status == 200
+        with pytest.raises(ValueError, match=r"."):
+            json.loads(await answer.text())
+
+
+@every_venue
 async def test_delist_ends_one_market_and_the_others_go_on(client: Clients, name: str) -> None:
     one = client(name)
     async with one.connect() as socket:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from fullon_simulator.clock import SECOND_US
 from fullon_simulator.faults import Fault, rewritten
+from fullon_simulator.faults_message import UNREADABLE
 from fullon_simulator.faults_parameters import choice, number, whole, word
 from fullon_simulator.sockets import Connection, Frame
 
@@ -77,14 +78,17 @@ class _StopsTrading(Fault):
             self.scene.venue.reconsider(symbol)
 
     async def marked(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-        """Return a list of markets with theirs marked."""
+        """Return a list of markets with theirs marked; one that another fault has spoiled as it is."""
         if not isinstance(response, web.Response) or not response.text:
             return response
         if (await self.scene.dialect.about(request)).channel != "listings":
             return response
         text = response.text
-        for symbol in self._pauses:
-            text = self.scene.dialect.mark(text, symbol, self.state)
+        try:
+            for symbol in self._pauses:
+                text = self.scene.dialect.mark(text, symbol, self.state)
+        except UNREADABLE:
+            return response
         return rewritten(response, text)
 
 
