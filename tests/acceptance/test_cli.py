@@ -286,18 +286,19 @@ def _pairs(checks: list[dict[str, str]]) -> list[tuple[str, str]]:
     return [(one["found"], one["remedy"]) for one in checks]
 
 
-async def test_a_shell_completes_the_names_of_commands() -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "fullon_ohlcv_service.cli",
-        stdout=asyncio.subprocess.PIPE,
-        env=os.environ
-        | {"_FULLON_OHLCV_COMPLETE": "complete_bash", "COMP_WORDS": "fullon-ohlcv st", "COMP_CWORD": "1"},
-    )
-    async with asyncio.timeout(30):
-        out, _ = await process.communicate()
-    assert out.decode().split() == ["status"]
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("st", ["status"]), ("symbols ", ["list", "add", "remove", "set"]), ("status --w", ["--watch"])],
+)
+def test_a_shell_completes_commands_and_options(
+    typed: str, completed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_FULLON_OHLCV_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"fullon-ohlcv {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(1 + typed.count(" ")))
+    with pytest.raises(SystemExit):
+        main(())
+    assert capsys.readouterr().out.split() == completed
 
 
 HEAVY = {"aiohttp", "alembic", "ccxt", "matplotlib", "numpy", "pandas", "plotext", "pyarrow", "sqlalchemy", "uvloop"}
