@@ -123,6 +123,12 @@ def _of_venues(collecting: Collecting) -> Iterator[Metric]:
     for key, rows in sorted(rt.store.duplicates.items()):
         duplicates.add_metric(key, rows)
     yield from (symbols, reachable, duplicates)
+    yield _counter("fullon_ohlcv_told_candles", "Closed candles published in Redis.", rt.closings.told)
+    yield _counter(
+        "fullon_ohlcv_untold_candles",
+        "Closed candles that were not: Redis or the database was away.",
+        rt.closings.dropped,
+    )
     if collecting.rechecker is not None:
         minutes = collecting.rechecker.rechecked_minutes
         yield _counter("fullon_ohlcv_rechecked_minutes", "Stored minutes that were read again over REST.", minutes)
