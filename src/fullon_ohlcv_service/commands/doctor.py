@@ -96,15 +96,14 @@ async def _all(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
 
 def _show(found: list[Check]) -> None:
     console = make_console()
-    grid = Table.grid(padding=(0, 1), pad_edge=False)
-    for _ in range(2):
-        grid.add_column(no_wrap=True)
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for check in found:
         sign, style = SIGNS[check.verdict]
-        grid.add_row(Text(sign, style), check.name, Text(check.found))
+        grid.add_row(Text.assemble((sign, style), f" {check.name}"), Text(check.found))
         if check.remedy:
-            grid.add_row("", "", Text(f"→ {check.remedy}", style))
+            grid.add_row("", Text(f"→ {check.remedy}", style))
     console.print(grid)
     counts = [(sum(check.verdict is one for check in found), one.value) for one in Verdict]
     console.print(", ".join(f"{count} {_plural(name, count)}" for count, name in counts if count))

@@ -176,7 +176,7 @@ def _draw(found: list[Gap], now_us: int, console: Console) -> None:
 def _loss(gap: Gap) -> Text:
     left = gap.minutes_left
     if left is None:
-        return Text("it can be had for ever")
+        return Text("can be had for ever")
     if left == 0:
         return Text("being lost now", "bold red")
-    return Text(f"begins to be lost in {say_span(left * 60)}", "bold red" if left < HURRY_MIN else "")
+    return Text(f"can be had for {say_span(left * 60)}", "bold red" if left < HURRY_MIN else "")

@@ -136,12 +136,12 @@ def _head(report: Report) -> list[Text]:
     now = f"{from_us(report.now_us):%Y-%m-%d %H:%M:%S} UTC"
     sick = [line for line in report.lines if not line.is_well]
     verdict = Text("All is well", "bold green") if report.is_well else Text("Needs a look", "bold red")
-    daemon = "the daemon does not run"
+    daemon = ""  # that none runs is the first of the troubles
     if report.writer is not None:
         pid = "" if report.daemon is None else f" (pid {report.daemon['params'].get('pid', '?')})"
         # The machine's time: an accelerated clock has no say in when a program was started.
-        daemon = f"daemon runs since {say_when(to_us(report.writer.since), to_us(datetime.now(UTC)))}{pid}"
-    lines = [Text.assemble(verdict, f" · {daemon} · {now}")]
+        daemon = f" · daemon runs since {say_when(to_us(report.writer.since), to_us(datetime.now(UTC)))}{pid}"
+    lines = [Text.assemble(verdict, f"{daemon} · {now}")]
     lines += [Text(f"  {trouble}", "red") for trouble in report.troubles]
     lines += [Text(f"  {line.exchange}:{line.symbol}: {line.problem}", "red") for line in sick[:PROBLEMS_SHOWN]]
     if len(sick) > PROBLEMS_SHOWN:
