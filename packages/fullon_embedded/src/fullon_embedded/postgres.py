@@ -62,6 +62,9 @@ TIMESCALEDB = {
     "max_worker_processes": "24",
 }
 
+_REMOVALS_MAX = 10
+"""How often a directory is cleared while what was started in it is still ending."""
+
 
 class Postgres:
     """The cluster in `data_dir`/postgres, reached through the socket directory `sockets`."""
@@ -145,8 +148,7 @@ class Postgres:
     def _initialise(self, programs: PostgresPrograms, identity: Identity) -> None:
         """Make the cluster beside its place and rename: an interrupted initdb never looks like a database."""
         for abandoned in self.data_dir.glob("postgres.initdb-*"):
-            processes.end_leftovers(abandoned)
-            shutil.rmtree(abandoned)
+            _remove_abandoned(abandoned)
         side = Path(tempfile.mkdtemp(prefix="postgres.initdb-", dir=self.data_dir))
         give(side, identity)
         # The built-in C.UTF-8 is the same on every operating system; before 17 there is only the system's C.
@@ -219,3 +221,13 @@ class Postgres:
 
         processes.wait_until(lambda: is_ready() or not processes.is_alive(pid, self.cluster), timeout_s=timeout_s)
         return is_ready()
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what an interrupted initdb has left, though its last process may still be writing or removing files."""
+    for _ in range(_REMOVALS_MAX):
+        processes.end_leftovers(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+    shutil.rmtree(directory)
