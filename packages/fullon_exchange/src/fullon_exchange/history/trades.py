@@ -71,6 +71,8 @@ class _TradePager:
         self._cursor = source.first_cursor(start_us)
         self._known: set[str] = set()
         self._carried: list[Trade] = []
+        self._doubtful = False
+        """Whether the last answer had skipped ids or unreadable rows, also when asked for again."""
         self._first = True
         self._log = get_component_logger("fullon.exchange.history")
 
@@ -123,6 +125,7 @@ class _TradePager:
 
     async def _fetch(self) -> TradeAnswer:
         """Ask, and once more where ids are skipped or rows unreadable; keep the better answer."""
+        self._doubtful = False
         answer = await self._source.fetch(self._cursor)
         flaws = self._skipped_ids(answer) + len(answer.unreadable)
         if not flaws:
@@ -131,6 +134,7 @@ class _TradePager:
         flaws_again = self._skipped_ids(again) + len(again.unreadable)
         if flaws_again <= flaws:
             answer, flaws = again, flaws_again
+        self._doubtful = bool(flaws)
         if flaws:
             self._log.warning(
                 "trade history has holes of the exchange's own",
@@ -175,7 +179,7 @@ class _TradePager:
         lost = [((self.position, begin_us), reason)] if begin_us > self.position else []
         rows = [row for row in answer.rows if begin_us <= row.timestamp_us < settled_us]
         self.position = self.end_us = settled_us
-        return [Page(sorted(rows, key=lambda row: row.timestamp_us), (begin_us, settled_us), lost)]
+        return [Page(sorted(rows, key=lambda row: row.timestamp_us), (begin_us, settled_us), lost, self._doubtful)]
 
     def _require_progress(self, answer: TradeAnswer, fresh: Sequence[Trade]) -> None:
         facts = (
@@ -244,4 +248,5 @@ class _TradePager:
     def _page(self, rows: Sequence[Trade], until_us: int, unavailable: list[tuple[Interval, str]]) -> Page[Trade]:
         interval = (self.position, until_us)
         self.position = until_us
-        return Page([row for row in rows if interval[0] <= row.timestamp_us < until_us], interval, unavailable)
+        within = [row for row in rows if interval[0] <= row.timestamp_us < until_us]
+        return Page(within, interval, unavailable, self._doubtful)
