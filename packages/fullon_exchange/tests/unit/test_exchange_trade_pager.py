@@ -241,11 +241,11 @@ async def test_a_hole_that_stays_is_the_exchanges_own_truth() -> None:
 
 
 @pytest.mark.parametrize("doubtful", [False, True])
-async def test_pages_of_an_answer_with_skipped_ids_are_doubtful_and_others_are_not(doubtful: bool) -> None:
+async def test_an_answer_with_skipped_ids_is_doubtful_and_another_is_not(doubtful: bool) -> None:
     start_us = NOW_US - HOUR_US
     rows = [row for row in tape([start_us + place for place in range(10)]) if not doubtful or row.trade_id != "105"]
     pages = await collect(ByTime(rows), start_us, start_us + MINUTE_US)
-    assert {page.doubtful for page in pages if page.records} == {doubtful}
+    assert any(page.doubtful for page in pages if page.records) == doubtful
 
 
 async def test_a_row_that_stays_unreadable_costs_its_minutes_and_no_more() -> None:
