@@ -1,4 +1,4 @@
-"""The hand-over of trades, cancelled at its first await, its second, and so on to the last: nothing vanishes."""
+"""Handing over trades and candles, cancelled at the first await, the second, and so on to the last: nothing vanishes."""
 
 import asyncio
 import types
@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from fullon_exchange.clock import MINUTE_US, ceil_minute_us
-from fullon_exchange.records import Disconnected, Event, Subscribed, Trade, Trades, Watermark
+from fullon_exchange.records import Candle, Candles, Disconnected, Event, Subscribed, Trade, Trades, Watermark
 from fullon_ohlcv.records import Series
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.ohlcv.live_collector import CandleSink
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.trade import batcher as batcher_module
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
@@ -166,6 +167,28 @@ async def test_a_sink_cancelled_at_any_await_hands_everything_over(runtime: Runt
         ids = [trade.trade_id for event in events if isinstance(event, Trades) for trade in event.records]
         assert list(dict.fromkeys(ids)) == episode.delivered_ids(), f"cancelled at await {number}"
         await runtime.trades_cache.ack_frames("kraken", [frame.entry_id for frame in frames])
+        if through:
+            return
+    pytest.fail(f"not through after {AWAITS_MAX} awaits")
+
+
+async def test_a_candle_sink_cancelled_at_any_await_stores_and_promises_everything(runtime: Runtime) -> None:
+    """A candle of one symbol and the promise of another, both new to the database."""
+    exchange = await runtime.exchanges.get("binance")
+    begun_us = ceil_minute_us(runtime.clock.now_us()) - 10 * MINUTE_US
+    for number in range(1, AWAITS_MAX):
+        names = [f"{name}{number}/USDT" for name in ("TRADED", "PROMISED")]
+        sink = CandleSink(runtime, exchange, lambda _: None, checked=set(names), stop=lambda *_: None)
+        candle = Candle(names[0], "1m", begun_us, 1.0, 1.0, 1.0, 1.0, 1.0, 1, closed=True)
+        told = [Subscribed("a", symbol, "candles1m", begun_us) for symbol in names]
+        sink.feed([*told, Candles("a", [candle], begun_us + MINUTE_US)])
+        await cancel_at(number, sink._store_pending())
+        through = not sink._pending and not sink._builder.claims
+        await sink._store_pending()
+        traded, promised = [await runtime.store.series("binance", symbol, "candles1m") for symbol in names]
+        rows = await runtime.store.read_candles(traded, (begun_us, begun_us + MINUTE_US))
+        assert [row[0] for row in rows] == [begun_us], f"cancelled at await {number}"
+        assert runtime.claims.end_us(promised) == begun_us, f"cancelled at await {number}"
         if through:
             return
     pytest.fail(f"not through after {AWAITS_MAX} awaits")

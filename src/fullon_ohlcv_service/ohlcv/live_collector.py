@@ -133,12 +133,14 @@ class CandleSink:
         rows, self._pending_rows = self._pending_rows, 0
         claims, self._builder.claims = self._builder.claims, {}
         try:
+            series = {
+                symbol: await rt.store.series(self._exchange, symbol, "candles1m") for symbol in batches.keys() | claims
+            }
             writes = []
             for symbol, batch in batches.items():
-                series = await rt.store.series(self._exchange, symbol, "candles1m")
                 for interval in batch.suspect:
-                    await rt.store.uncover(series, interval)
-                writes.append(CandleWrite(series, batch.rows, batch.covered))
+                    await rt.store.uncover(series[symbol], interval)
+                writes.append(CandleWrite(series[symbol], batch.rows, batch.covered))
             result = await rt.store.write_candles(writes) if writes else None
         except BaseException:
             self._put_back(batches, rows, claims)
@@ -151,9 +153,8 @@ class CandleSink:
         rt.closings.note({write.series: write.covered for write in writes})
         left_to_history = any(batch.suspect for batch in batches.values())
         for symbol, claim_us in claims.items():
-            series = await rt.store.series(self._exchange, symbol, "candles1m")
-            before_us = rt.claims.end_us(series)
-            rt.claims.set(series, claim_us)
+            before_us = rt.claims.end_us(series[symbol])
+            rt.claims.set(series[symbol], claim_us)
             left_to_history |= claim_us is None or before_us is None
         if left_to_history:
             self._on_gap(self._exchange)
