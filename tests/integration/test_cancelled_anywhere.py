@@ -1,4 +1,4 @@
-"""Handing over trades and candles, cancelled at the first await, the second, and so on to the last: nothing vanishes."""
+"""Handing over trades and candles, cancelled at the first await, the second, and so on: nothing vanishes."""
 
 import asyncio
 import types
