@@ -139,6 +139,15 @@ async def test_every_command_refuses_unknown_symbols_and_exchanges_reversed_time
     assert not (directory / "nowhere").exists()
 
 
+async def test_an_exchange_that_does_not_answer_while_all_is_set_up_is_said_with_what_to_do(
+    seeded: SimulatedMarket, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FULLON_KRAKEN_ORIGIN", "http://127.0.0.1:9")
+    sentence = await refused(capsys, "init", *CALLS["init"])
+    assert "no answer" in sentence
+    assert sentence.endswith("what is set up stays: run this again when the exchange answers\n")
+
+
 async def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ((), ("symbols",), ("exchanges",)):
         assert await asyncio.to_thread(main, arguments) == 2

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fullon_exchange import open_exchange
+from fullon_exchange.errors import TransientExchangeError
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.commands.admin import open_admin
@@ -143,7 +144,10 @@ async def _collect(venues: Sequence[str], names: Sequence[str], days: int, *, ye
     for venue in wanted:
         await add_exchange(venue, hint=not names)
     if names:
-        await add_symbols(names, venues[0] if len(venues) == 1 else None, days, yes=yes)
+        try:
+            await add_symbols(names, venues[0] if len(venues) == 1 else None, days, yes=yes)
+        except TransientExchangeError as error:
+            raise CommandError(f"{error}; what is set up stays: run this again when the exchange answers") from error
     async with open_admin() as admin:
         if not any(account.active for account in admin.accounts.values()):
             make_console().print("nothing is collected yet: `fullon-ohlcv exchanges add kraken` begins")
