@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import threading
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
-from fullon_embedded import DataDirectoryUnusable, ServerFailed, VersionMismatch, start_servers
+from fullon_embedded import DataDirectoryBusy, DataDirectoryUnusable, ServerFailed, VersionMismatch, start_servers
 
 
 async def test_every_acknowledged_row_survives_kill_9_in_the_middle_of_inserts(
@@ -132,6 +135,40 @@ def test_a_redis_that_cannot_start_says_why_and_stops_what_was_started(data_dir:
     with pytest.raises(ServerFailed, match=r"Redis in .* ended while starting: .*redis\.log"):
         servers.start()
     assert servers.pids() == {"PostgreSQL": None, "Redis": None}
+
+
+def listen_at(path: Path) -> socket.socket:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(16)
+    return listener
+
+
+def test_a_redis_whose_last_thread_still_holds_the_socket_is_waited_for(new_data_dir: Path) -> None:
+    """A killed one of several threads is a zombie a moment before it lets go of everything."""
+    servers = start_servers(new_data_dir, postgres=False, durable=False)
+    listener = listen_at(Path(servers.environment()["REDIS_HOST"]))
+
+    def let_go() -> None:
+        listener.accept()[0].close()  # the first look finds somebody there
+        listener.close()
+
+    last_thread = threading.Thread(target=let_go)
+    last_thread.start()
+    with servers:
+        assert servers.pids()["Redis"] is not None
+    last_thread.join()
+
+
+def test_a_redis_that_listens_without_a_process_is_left_alone(new_data_dir: Path) -> None:
+    """One that accepts nobody, too, until no room is left to wait in."""
+    servers = start_servers(new_data_dir, postgres=False, durable=False)
+    with (
+        contextlib.closing(listen_at(Path(servers.environment()["REDIS_HOST"]))),
+        pytest.raises(DataDirectoryBusy, match="Another Redis, outside this container"),
+    ):
+        servers.start()
 
 
 def test_a_log_does_not_grow_without_bound(new_data_dir: Path) -> None:

@@ -150,6 +150,8 @@ def accepts(path: Path) -> bool:
         probe.settimeout(2.0)
         try:
             probe.connect(str(path))
+        except (BlockingIOError, TimeoutError):
+            return True  # so many wait to be accepted that there is no room for one more
         except OSError:
             return False
         return True

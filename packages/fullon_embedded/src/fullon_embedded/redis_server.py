@@ -11,6 +11,7 @@ from fullon_embedded import processes
 from fullon_embedded.binaries import find_redis
 from fullon_embedded.errors import DataDirectoryBusy, ServerFailed
 
+_LETTING_GO_S = 2.0
 # SIGTERM flushes the append-only file and ends.
 _STOP = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
@@ -51,7 +52,8 @@ class Redis:
         if found is not None and self._becomes_ready(found, timeout_s=timeout_s):
             return
         processes.end_leftovers(self.directory)
-        if processes.accepts(self.socket):
+        # A killed server is a zombie a moment before the last of its threads lets go of the socket.
+        if not processes.wait_until(lambda: not processes.accepts(self.socket), timeout_s=_LETTING_GO_S):
             raise DataDirectoryBusy(
                 f"Another Redis, outside this container, runs on {self.directory}: stop it there, or choose "
                 "another FULLON_DATA_DIR.",
