@@ -19,6 +19,7 @@ SILENCE_PACES = 20
 """Silence of this many times the usual pause between two messages is too long."""
 LAG_MAX_US = 30_000_000
 SMOOTHING = 0.05
+"""The weight of a pause in the usual one; the first pauses weigh alike, so that no single one sets the pace."""
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class _Pace:
     """The newest exchange time it has told."""
     pause_us: float | None = None
     """The usual pause between two messages, smoothed."""
+    pauses: int = 0
+    """How many pauses that is made of."""
     lag_us: int = 0
     patience: int = 1
     """Doubles with every look that found the market really silent."""
@@ -101,7 +104,7 @@ class Freshness:
             return
         pace = _Pace([event.connection], now_us, now_us)
         if old is not None:
-            pace.pause_us, pace.step = old.pause_us, old.step
+            pace.pause_us, pace.pauses, pace.step = old.pause_us, old.pauses, old.step
         self._paces[event.symbol] = pace
 
     def _hear(self, connection: str, newest_us: dict[str, int], now_us: int) -> None:
@@ -110,8 +113,9 @@ class Freshness:
             if pace is None or connection not in pace.connections:
                 continue
             pause_us = max(0, now_us - pace.since_us)
-            usual_us = pause_us if pace.pause_us is None else pace.pause_us
-            pace.pause_us = usual_us + SMOOTHING * (pause_us - usual_us)
+            usual_us = pace.pause_us or 0.0
+            pace.pauses += 1
+            pace.pause_us = usual_us + max(SMOOTHING, 1 / pace.pauses) * (pause_us - usual_us)
             pace.since_us = now_us
             pace.last_event_us = max(pace.last_event_us, event_us)
             # What a snapshot tells of the time before the subscription is no sign of lateness.

@@ -52,6 +52,13 @@ def test_a_busy_symbol_is_overdue_in_seconds_and_a_quiet_one_beside_it_is_not() 
     assert overdue(freshness, 1700) == ["BTC/USD", "ADA/USD"]
 
 
+def test_one_long_pause_at_the_start_does_not_set_the_pace() -> None:
+    freshness = watched("BTC/USD")
+    for second in range(50, 150):
+        freshness.feed([trade(second)], at(second))
+    assert overdue(freshness, 149 + 40) == ["BTC/USD"]
+
+
 def test_a_market_that_really_is_silent_is_looked_at_ever_more_rarely() -> None:
     freshness = watched("BTC/USD")
     assert overdue(freshness, 61)
