@@ -7,6 +7,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import MINUTE_US, Clock
 from fullon_exchange.records import Candle, Candles, Subscribed
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch
+from fullon_ohlcv_service.ohlcv.convention import Comparison, Finding
 from fullon_ohlcv_service.ohlcv.convention_gate import HELD_MINUTES_MAX, ConventionGate
 
 T = 1_767_225_600_000_000
@@ -73,6 +74,18 @@ def test_a_run_that_ends_takes_what_is_held_with_it_but_not_its_doubts() -> None
     batches = {A: empty(3)}
     gate.hold(batches, {A: at(4)})
     assert batches == {A: empty(3)}
+
+
+def test_what_was_compared_before_a_run_ended_counts_in_the_next() -> None:
+    """A stream that breaks off again and again is found out all the same."""
+    gate = new_gate()
+    gate.hear([update(0, 5.0)])
+    compared = Comparison(at(0), Finding.RUNNING, 0.5)
+    gate._held[A].comparisons.append(compared)
+    gate.hold({}, {A: None})
+    assert not gate._held
+    gate.hear([update(2, 5.0)])
+    assert gate._held[A].comparisons == [compared]
 
 
 @given(st.lists(st.booleans(), min_size=HELD_MINUTES_MAX + 2, max_size=3 * HELD_MINUTES_MAX))

@@ -35,6 +35,7 @@ class _Held:
     claim_us: int | None = None
     """What would be promised by now."""
     comparisons: list[Comparison] = field(default_factory=list)
+    """Of this run and of those before it: a stream that breaks off again and again is found out all the same."""
     not_before_us: int = 0
     checking: bool = False
 
@@ -72,6 +73,8 @@ class ConventionGate:
         self._release = release
         self._stop = stop
         self._held: dict[str, _Held] = {}
+        self._comparisons: dict[str, list[Comparison]] = {}
+        """Of runs that have ended before there was a verdict."""
         self._stopped: set[str] = set()
         """Symbols of which nothing is believed until they are subscribed anew."""
         self._log = get_component_logger("fullon.ohlcv.live")
@@ -82,7 +85,7 @@ class ConventionGate:
             if isinstance(event, Candles):
                 for candle in event.records:
                     if candle.symbol not in self._checked and candle.volume > 0:
-                        self._held.setdefault(candle.symbol, _Held())
+                        self._begin(candle.symbol)
             elif isinstance(event, Subscribed):
                 self._stopped.discard(event.symbol)
 
@@ -93,7 +96,9 @@ class ConventionGate:
         for symbol in self._stopped & claims.keys():
             claims[symbol] = None
         for symbol in [one for one, claim_us in claims.items() if claim_us is None and one in self._held]:
-            batches[symbol] = _join(self._held.pop(symbol).batch, batches.get(symbol))
+            held = self._held.pop(symbol)
+            self._comparisons[symbol] = held.comparisons
+            batches[symbol] = _join(held.batch, batches.get(symbol))
             _keep_doubts(batches, symbol)
         for symbol, held in self._held.items():
             if symbol in batches:
@@ -122,6 +127,10 @@ class ConventionGate:
                         held.checking = True
                         group.create_task(self._check(symbol, held, minute_us))
                 await self._clock.sleep(LOOK_EVERY_S)
+
+    def _begin(self, symbol: str) -> None:
+        if symbol not in self._held:
+            self._held[symbol] = _Held(comparisons=self._comparisons.pop(symbol, []))
 
     def _due_us(self, minute_us: int) -> int:
         """Return when REST surely has all of a minute."""
