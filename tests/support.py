@@ -9,7 +9,7 @@ import pytest
 
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 
-PATIENCE_S = 40.0
+PATIENCE_S = 90.0
 
 
 @asynccontextmanager

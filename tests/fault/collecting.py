@@ -17,7 +17,7 @@ from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.history import DAY_US
 from fullon_simulator import SimulatedMarket
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 TASKS_PER_LINK = 3
 MARGIN_US = 120 * MINUTE_US
 """The back-fill's beginning moves on with the clock: what is compared begins so much later."""

@@ -11,7 +11,7 @@ import pytest
 from fault.servers import DaemonProcess, PrivateServers
 from redis.exceptions import OutOfMemoryError
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from support import eventually
 from fullon_exchange.clock import Clock
 from fullon_simulator import SimulatedMarket
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 IN_A_WRITE = 400_000
 """Bytes of requests after which the back-fill of a day is under way, in the middle of a COPY."""

@@ -11,7 +11,7 @@ from support import eventually, running_daemon
 from fullon_exchange.clock import Clock
 from fullon_simulator import SimulatedMarket
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 OUTAGE_MINUTES = 1.2
 """How long each outage lasts: at least one minute of the market begins and ends in it."""

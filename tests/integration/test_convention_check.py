@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import pytest
 from support import eventually, running_daemon
@@ -56,6 +56,21 @@ async def is_stopped(daemon: OhlcvServiceDaemon, venue: str, symbol: str, words:
 
 async def is_live(daemon: OhlcvServiceDaemon, venue: str, symbol: str) -> bool:
     return (await phase_and_problem(daemon, venue, symbol))[0] is Phase.LIVE
+
+
+def believed(daemon: OhlcvServiceDaemon, venue: str, symbol: str) -> Callable[[], Awaitable[bool]]:
+    """Tell whether live candles are stored as they are told: what is promised grows. While they wait it does not."""
+    first_us: int | None = None
+
+    async def is_believed() -> bool:
+        nonlocal first_us
+        if daemon._runtime is None:
+            return False
+        promised_us = daemon._runtime.claims.end_us(await daemon._runtime.store.series(venue, symbol, "candles1m"))
+        first_us = promised_us if first_us is None or promised_us is None else first_us
+        return promised_us is not None and first_us is not None and promised_us >= first_us + 3 * MINUTE_US
+
+    return is_believed
 
 
 async def require_truth(
@@ -160,7 +175,7 @@ async def test_a_stream_that_changes_its_ways_later_is_stopped_and_what_it_told_
     clock = Clock.from_env()
     wanted = {one for one in await load_wanted_symbols(OhlcvServiceConfig.from_env()) if one.symbol == "BTC/USDT"}
     async with running_daemon() as daemon:
-        await eventually(lambda: is_live(daemon, "binance", "BTC/USDT"), "live")
+        await eventually(believed(daemon, "binance", "BTC/USDT"), "compared, and believed")
         outlet.told = True
         begun_us = floor_minute_us(clock.now_us())
         await eventually(lambda: is_stopped(daemon, "binance", "BTC/USDT", "in progress"), "BTC/USDT stopped")
