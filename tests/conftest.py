@@ -3,18 +3,26 @@
 import os
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from demo_data import create_dual_test_databases, drop_dual_test_databases
 
 from fullon_cache import ConnectionPool
 from fullon_exchange.clock import Clock
+from fullon_log import configure_logger
 from fullon_ohlcv_service.demo import seed_database
 from fullon_orm import init_db
 from fullon_orm.database import DatabaseManager
 from fullon_simulator import SimulatedMarket, SymbolSpec
 
 SPEED = 20.0
+
+
+@pytest.fixture(autouse=True)
+def heard() -> None:
+    """What is logged goes to stderr, whatever a test before has configured in this process."""
+    configure_logger(level="INFO", console=True, file_path="")
 
 
 @pytest.fixture(autouse=True)
@@ -50,16 +58,22 @@ def speed() -> float:
 
 
 @pytest.fixture
+def bitcoin() -> dict[str, Any]:
+    """How the bitcoin of both venues trades; a module may have another."""
+    return {"kind": "busy", "price": 60_000.0}
+
+
+@pytest.fixture
 async def market(
-    fresh_databases: None, speed: float, monkeypatch: pytest.MonkeyPatch
+    fresh_databases: None, speed: float, bitcoin: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SimulatedMarket]:
     """Two small venues whose minutes last three seconds; the environment points at them."""
     now_s = time.time()
     monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{speed}")
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
     venues = {
-        "kraken": [SymbolSpec("BTC/USD", kind="busy", price=60_000.0), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],
-        "binance": [SymbolSpec("BTC/USDT", kind="busy", price=60_000.0), SymbolSpec("ADA/USDT", kind="quiet")],
+        "kraken": [SymbolSpec("BTC/USD", **bitcoin), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],
+        "binance": [SymbolSpec("BTC/USDT", **bitcoin), SymbolSpec("ADA/USDT", kind="quiet")],
     }
     async with SimulatedMarket(venues, seed=5) as running:
         for name, value in running.environment().items():

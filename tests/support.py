@@ -26,7 +26,7 @@ async def running_daemon() -> AsyncIterator[OhlcvServiceDaemon]:
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[bool] | bool], what: str, patience_s: float = PATIENCE_S
+    condition: Callable[[], Awaitable[bool] | bool], what: str | Callable[[], str], patience_s: float = PATIENCE_S
 ) -> None:
     """Wait until `condition` holds; fail with `what` otherwise."""
     give_up_s = time.monotonic() + patience_s
@@ -37,5 +37,5 @@ async def eventually(
         if result:
             return
         if time.monotonic() > give_up_s:
-            pytest.fail(f"not within {patience_s:.0f} s: {what}")
+            pytest.fail(f"not within {patience_s:.0f} s: {what if isinstance(what, str) else what()}")
         await asyncio.sleep(0.05)

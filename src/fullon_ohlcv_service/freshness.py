@@ -30,6 +30,7 @@ class _Pace:
     """When it was last heard of, or subscribed; the exchange's clock, as all times here."""
     last_event_us: int
     """The newest exchange time it has told."""
+    subscribed_us: int
     pause_us: float | None = None
     """The usual pause between two messages, smoothed."""
     pauses: int = 0
@@ -101,8 +102,9 @@ class Freshness:
             # One connection replaces another: for how long the symbol has been silent, stays.
             old.leave(event.connection)
             old.connections.append(event.connection)
+            old.subscribed_us = now_us
             return
-        pace = _Pace([event.connection], now_us, now_us)
+        pace = _Pace([event.connection], now_us, now_us, now_us)
         if old is not None:
             pace.pause_us, pace.pauses, pace.step = old.pause_us, old.pauses, old.step
         self._paces[event.symbol] = pace
@@ -121,7 +123,8 @@ class Freshness:
             # What a snapshot tells of the time before the subscription is no sign of lateness.
             pace.lag_us = max(0, now_us - pace.last_event_us)
             pace.patience = 1
-            if pace.lag_us <= LAG_MAX_US:
+            # A snapshot answers a subscription also where nothing more will follow.
+            if pace.lag_us <= LAG_MAX_US and event_us > pace.subscribed_us:
                 pace.step = 0
 
     def overdue(self, now_us: int) -> list[Overdue]:

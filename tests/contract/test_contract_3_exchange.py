@@ -157,8 +157,8 @@ class TestWebsocket:
         handler = await ExchangeQueue.get_websocket_handler(an_account("binance"))
         candles = Heard()
         await handler.subscribe_ohlcv("BTC/USDT", "1m", candles)
-        values = await candles.until(lambda all_: len({each[0][0] for each in all_}) > 2)
-        assert len(values) > len({each[0][0] for each in values})
+        values = await candles.until(lambda all_: len(all_) > len({each[0][0] for each in all_}) > 2)
+        assert [each[0][0] for each in values] == sorted(each[0][0] for each in values)
 
     async def test_after_unsubscribing_nothing_more_comes(self, venues: SimulatedMarket) -> None:
         handler = await ExchangeQueue.get_websocket_handler(an_account("kraken"))

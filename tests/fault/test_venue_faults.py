@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from fault.collecting import Collecting, proxied
@@ -17,6 +18,12 @@ from fullon_simulator import SimulatedMarket, SymbolSpec
 pytestmark = pytest.mark.timeout(300)
 
 DAY_S = 86_400
+
+
+@pytest.fixture
+def bitcoin() -> dict[str, Any]:
+    """Eight trades a minute: half a minute without any is strange."""
+    return {"trades_per_day": 12_000, "price": 60_000.0}
 
 
 @pytest.fixture
@@ -80,7 +87,7 @@ async def test_one_stalled_market_is_subscribed_anew_then_connected_anew_and_its
             said += capfd.readouterr().err
             return "step=resubscribe" in said and "step=reconnect" in said
 
-        await eventually(has_climbed, "both steps")
+        await eventually(has_climbed, lambda: f"both steps, only: {said}")
         assert said.index("step=resubscribe") < said.index("step=reconnect")
         assert "symbol=ADA/USD" not in "".join(line for line in said.splitlines() if "stale stream" in line)
         await collecting.is_repaired("a stalled market, while it is stalled")

@@ -112,6 +112,13 @@ def test_the_ladder_goes_up_until_fresh_data_comes() -> None:
     assert freshness.escalate("BTC/USD", at(300)) == 1
 
 
+def test_a_snapshot_that_nothing_follows_does_not_lead_down_the_ladder() -> None:
+    freshness = watched("BTC/USD")
+    assert freshness.escalate("BTC/USD", at(61)) == 1
+    freshness.feed([Subscribed("a", "BTC/USD", "trades", at(62)), trade(62, late_s=5)], at(62))
+    assert freshness.escalate("BTC/USD", at(130)) == 2
+
+
 def test_a_resubscription_does_not_go_down_the_ladder() -> None:
     freshness = watched("BTC/USD")
     assert freshness.escalate("BTC/USD", at(61)) == 1

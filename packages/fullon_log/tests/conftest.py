@@ -15,7 +15,7 @@ def logging_left_as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     monkeypatch.undo()
-    configure_logger(level="INFO", file_path="", console=False)
+    configure_logger()
     root.handlers = [handler for handler in handlers if not isinstance(handler, LibraryHandler)]
     root.setLevel(level)
 
