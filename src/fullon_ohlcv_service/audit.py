@@ -100,7 +100,8 @@ async def _audit_symbol(
         if minute.state == "unknown":
             unknown.add(minute.timestamp_us)
         elif minute.state != expected:
-            found.note("misclassified", f"{one} minute {minute.timestamp_us} is {minute.state}, not {expected}")
+            why = f" ({minute.reason})" if minute.reason else ""
+            found.note("misclassified", f"{one} minute {minute.timestamp_us} is {minute.state}{why}, not {expected}")
     candles = {row[0]: tuple(row) for row in await store.read_candles(series, interval)}
     found.candles += len(candles)
     _compare(found, f"{one} candle", candles, true_candles, unknown)

@@ -211,10 +211,12 @@ class MarketWatch:
             for state, was in before.items()
             if (state.state, state.reason) != (was.state, was.reason) or not was.since_us
         }
-        await self._runtime.store.set_state(*news)
+        # First the ledger, then the state: who is killed in between finds the old state, and does both again.
         for state, was in news.items():
             if is_gone(was) and is_served(state) and state.symbol:
                 await self._take_back(wanted[state.symbol])
+        await self._runtime.store.set_state(*news)
+        for state, was in news.items():
             markets.put(state)
             if state.state is not was.state:
                 log = self._log

@@ -8,12 +8,16 @@ from aiohttp import web
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
-from fullon_ohlcv.records import Interval, Lifecycle, MarketState, State
+from fullon_ohlcv.connection import Target, connect
+from fullon_ohlcv.records import Interval, Lifecycle, MarketState, State, TradeWrite
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service import live, market_watch
+from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 from fullon_ohlcv_service.demo import seed_database
+from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.reporter import StatusReporter, _update_of
+from fullon_ohlcv_service.runtime import open_runtime
 from fullon_ohlcv_service.status import Phase
 from fullon_simulator import Outlet, SimulatedMarket
 
@@ -164,6 +168,47 @@ class ShortList(Outlet):
                 shorter = (response.text or "").replace("ADA/USD", "XXX/USD")
                 return web.Response(text=shorter, content_type="application/json")
         return response
+
+
+async def test_killed_while_a_market_comes_back_the_next_daemon_takes_back_what_was_called_unavailable(
+    seeded: SimulatedMarket, clock: Clock
+) -> None:
+    """The state that says so is written last."""
+    one = WantedSymbol("kraken", "ADA/USD", 1)
+    reason = "delisted: no longer listed by kraken"
+    start_us = floor_minute_us(clock.now_us()) - 60 * MINUTE_US
+    lost = (start_us, start_us + 15 * MINUTE_US)
+    async with open_runtime() as runtime:
+        trades = await runtime.store.series(one.exchange, one.symbol, "trades")
+        await runtime.store.write_trades([TradeWrite(trades, (), unavailable=[(lost, reason)])])
+        await runtime.store.set_state(MarketState(one.exchange, one.symbol, Lifecycle.DELISTED, reason, lost[1]))
+    holder = await connect(Target.from_env())
+    try:
+        async with open_runtime() as runtime, holder.transaction():
+            await holder.execute("LOCK TABLE coverage IN ACCESS EXCLUSIVE MODE")
+            watch = MarketWatch(runtime, live=[], history=[])
+            await watch.want({one})
+            watching = asyncio.create_task(watch.run())
+
+            async def waits_for_the_ledger() -> bool:
+                waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'coverage'::regclass"
+                return bool(await holder.fetchval(f"SELECT EXISTS ({waiting})"))
+
+            await eventually(waits_for_the_ledger, "what is to be taken back waits")
+            watching.cancel()
+            await asyncio.wait([watching])
+    finally:
+        await holder.close()
+    async with open_runtime() as runtime, asyncio.TaskGroup() as group:
+        watch = MarketWatch(runtime, live=[], history=[])
+        await watch.want({one})
+        watching = group.create_task(watch.run())
+
+        async def is_a_gap() -> bool:
+            return (await runtime.store.gaps({trades: lost}))[trades] == [lost]
+
+        await eventually(is_a_gap, "unknown again")
+        watching.cancel()
 
 
 async def test_a_market_that_is_missing_from_one_list_only_is_not_given_up(seeded: SimulatedMarket) -> None:
