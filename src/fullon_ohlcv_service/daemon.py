@@ -19,6 +19,7 @@ from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, StorageUnavailable
 from fullon_ohlcv.writer_lock import WriterLock
+from fullon_ohlcv_service.commands.places import keep_log
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
@@ -444,11 +445,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def take_terminal() -> Console | None:
-    """Return a console for the table if standard output is a terminal; the log then leaves the console."""
+    """Return a console for the table if standard output is a terminal; the log then leaves the console for a file."""
     configure_logger()
     console = Console()
     if not console.is_terminal:
         return None
+    keep_log()
     configure_logger(console=False)
     return console
 

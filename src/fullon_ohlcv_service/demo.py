@@ -15,7 +15,7 @@ from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.audit import audit
-from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE
+from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE, keep_log
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import run, serve, take_terminal
@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / DEMO_DIRECTORY))
         for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
             os.environ.pop(name, None)
+        keep_log()
         with ExitStack() as stack:
             console = take_terminal()
             servers = stack.enter_context(start_servers())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from fullon_ohlcv_service.commands.environment import split_name
+from fullon_ohlcv_service.commands.environment import say_command, split_name
 from fullon_ohlcv_service.config.database_config import find_user_id
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.errors import CommandError
@@ -38,11 +38,11 @@ class Admin:
         if venue is None and len(having) == 1:
             venue = having[0]
         if venue is None:
-            hint = f"say {having[0]}:{symbol}, or -x {having[0]}" if having else "`fullon-ohlcv exchanges add kraken`"
+            hint = f"say {having[0]}:{symbol}, or -x {having[0]}" if having else say_command("exchanges add kraken")
             raise CommandError(f"{name}: of which exchange? {hint}")
         if venue not in having:
             near = get_close_matches(venue, having)
-            hint = f"did you mean {near[0]}?" if near else f"`fullon-ohlcv exchanges add {venue}` first"
+            hint = f"did you mean {near[0]}?" if near else f"{say_command(f'exchanges add {venue}')} first"
             raise CommandError(f"{venue} is not collected: {hint}")
         return venue, symbol
 
@@ -68,7 +68,7 @@ class Admin:
             found = [one for each in known.values() for one in each.values() if fnmatchcase(one.symbol, symbol)]
             if not found:
                 near = get_close_matches(symbol, {one for each in known.values() for one in each}, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else "`fullon-ohlcv symbols list` names them"
+                hint = f"did you mean {' or '.join(near)}?" if near else f"{say_command('symbols list')} names them"
                 raise CommandError(f"{name} is not collected; {hint}")
             if len(found) > 1 and not is_glob(symbol):
                 raise CommandError(
@@ -91,7 +91,7 @@ async def open_admin() -> AsyncIterator[Admin]:
         async with DatabaseContext() as db:
             user_id = await find_user_id(config, db)
             if await db.users.get_by_id(user_id) is None:
-                raise CommandError(f"there is no user {config.admin_mail!r} yet: run `fullon-ohlcv init`")
+                raise CommandError(f"there is no user {config.admin_mail!r} yet: run {say_command('init')}")
             accounts: dict[str, Exchange] = {}
             for one in await db.exchanges.get_user_exchanges(user_id):
                 known = accounts.get(one.cat_exchange.name)
@@ -101,7 +101,7 @@ async def open_admin() -> AsyncIterator[Admin]:
     except (DatabaseMissing, SchemaMismatch) as error:
         if isinstance(error, SchemaMismatch) and error.found is not None:
             raise
-        raise CommandError(f"database {error.database!r} is not set up yet: run `fullon-ohlcv init`") from error
+        raise CommandError(f"database {error.database!r} is not set up yet: run {say_command('init')}") from error
 
 
 def is_glob(symbol: str) -> bool:

@@ -13,6 +13,7 @@ from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe
 from fullon_ohlcv_service.columns import Cell, Column, print_table
+from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.screen import AsJson, From, To, check_place, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
@@ -82,7 +83,7 @@ async def _read(
         if start is None:
             start_us = timeframe.floor(end_us - SHOWN * width_us) if end_us > SHOWN * width_us else 0
         if (end_us - start_us) // width_us > ROWS_MAX:
-            raise CommandError(f"that may be more than {ROWS_MAX:,} candles; `fullon-ohlcv export` takes any number")
+            raise CommandError(f"that may be more than {ROWS_MAX:,} candles; {say_command('export')} takes any number")
         async with ledger.store.connection("read candles") as connection:
             sources = await read_sources(connection, one.exchange, one.symbol, timeframe)
             rows = await read_candles(connection, sources, Window(timeframe, start_us, end_us))

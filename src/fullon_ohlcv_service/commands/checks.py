@@ -26,6 +26,7 @@ from fullon_ohlcv.connection import Target, connect, translated
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.statements import migrations
 from fullon_ohlcv.writer_lock import find_writer
+from fullon_ohlcv_service.commands.environment import is_demo, say_command
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_orm.errors import DatabaseUnavailable, OrmError
@@ -187,7 +188,7 @@ async def _check_server(connection: "Connection[Record]", target: Target) -> Asy
     is_ours = await connection.fetchval("SELECT to_regclass('public.schema_version') IS NOT NULL")
     found = await connection.fetchval("SELECT max(version) FROM schema_version") if is_ours else None
     if found is None:
-        yield fail("schema", f"{target.database} has no tables", "run `fullon-ohlcv init`")
+        yield fail("schema", f"{target.database} has no tables", f"run {say_command('init')}")
         return
     if found > expected:
         yield fail("schema", f"version {found}, this program knows {expected}", "update this program")
@@ -222,7 +223,7 @@ async def _check_server(connection: "Connection[Record]", target: Target) -> Asy
         yield well("TimescaleDB", "not there: plain tables, which do up to some hundred million rows")
     writer = await find_writer(connection)
     if writer is None:
-        yield warn("daemon", "does not run", "`fullon-ohlcv run` starts it")
+        yield warn("daemon", "does not run", f"{say_command('run')} starts it")
     else:
         yield well("daemon", f"runs, {writer}")
 
@@ -245,7 +246,7 @@ async def check_http(config: OhlcvServiceConfig, *, daemon_runs: bool) -> AsyncI
         yield well("HTTP", f"http://{address}/status answers, /metrics, /live and /ready beside it")
     elif daemon_runs:
         yield warn(
-            "HTTP", f"the daemon runs, but nobody answers at {address}", "see `fullon-ohlcv logs --level warning`"
+            "HTTP", f"the daemon runs, but nobody answers at {address}", f"see {say_command('logs --level warning')}"
         )
     elif is_open and address.port:
         remedy = "stop it, or name a free port in OHLCV_HTTP_BIND; collecting goes on without"
@@ -286,10 +287,10 @@ async def check_wanted(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
     except DatabaseUnavailable:
         return  # said already
     except OrmError as error:
-        yield fail("symbols", str(error), "run `fullon-ohlcv init`, or correct DB_NAME")
+        yield fail("symbols", str(error), f"run {say_command('init')}, or correct DB_NAME")
         return
     if not wanted:
-        yield warn("symbols", "none is collected", "`fullon-ohlcv symbols add kraken:BTC/USD` adds one")
+        yield warn("symbols", "none is collected", f"{say_command('symbols add kraken:BTC/USD')} adds one")
         return
     grouped = by_exchange(wanted)
     yield well("symbols", f"{len(wanted)} are collected, from {', '.join(sorted(grouped))}")
@@ -311,13 +312,15 @@ async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterato
     except (ExchangeError, ValueError) as error:
         moved = os.environ.get(origin_variable(name))
         remedy = f"does {moved} run? unset {origin_variable(name)} for the real exchange" if moved else ""
+        if is_demo():
+            remedy = f"the demo's market runs while {say_command('run')} does"
         yield fail(
             name, str(error), remedy or "check the network, a proxy, and whether the exchange serves your country"
         )
         return
     yield well(name, f"answers in {delay_s * 1000:.0f} ms, lists {len(listings):,} symbols")
     skew_s = max(0.0, abs(theirs_us - ours_us) / 1e6 - delay_s * clock.speed)
-    found = f"our clock differs from its by {skew_s:.1f} s"
+    found = f"ours differs by {skew_s:.1f} s"
     remedy = "synchronise this machine: timedatectl set-ntp true"
     if skew_s > SKEW_MAX_S:
         yield fail(f"{name} clock", found, remedy)
@@ -330,5 +333,5 @@ async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterato
     unlisted = sorted(one.symbol for one in symbols if one.symbol not in listings)
     if unlisted:
         near = get_close_matches(unlisted[0], listings)
-        remedy = f"`fullon-ohlcv symbols remove {name}:{unlisted[0]}`" + (f"; near: {', '.join(near)}" if near else "")
+        remedy = say_command(f"symbols remove {name}:{unlisted[0]}") + (f"; near: {', '.join(near)}" if near else "")
         yield fail(f"{name} symbols", f"it does not list {', '.join(unlisted[:5])}", remedy)

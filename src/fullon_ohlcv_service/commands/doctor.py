@@ -23,6 +23,7 @@ from fullon_ohlcv_service.commands.checks import (
     fail,
     warn,
 )
+from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.screen import AsJson, make_console, print_json
 from fullon_ohlcv_service.commands.session import KNOWN_ERRORS, be_quiet, embedded_directory, servers
 from fullon_ohlcv_service.config.servers import missing_servers
@@ -65,7 +66,7 @@ def _examine(env_file: Path, *, is_demo: bool) -> list[Check]:
         try:
             stack.enter_context(servers())
         except CommandError as error:
-            return [*found, warn("servers", str(error), "run `fullon-ohlcv init`")]
+            return [*found, warn("servers", str(error), f"run {say_command('init')}")]
         except KNOWN_ERRORS as error:
             return [
                 *found,

@@ -9,7 +9,7 @@ from fullon_exchange.errors import ExchangeError
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import open_admin
-from fullon_ohlcv_service.commands.environment import help_without_command
+from fullon_ohlcv_service.commands.environment import help_without_command, say_command
 from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.errors import CommandError
@@ -121,7 +121,7 @@ async def add_exchange(name: str, *, hint: bool = True) -> None:
         await admin.db.commit()
     tail = f", with {symbols} symbols" if symbols else ""
     if hint and not symbols:
-        tail = f": `fullon-ohlcv symbols add -x {venue} SYMBOL` says what"
+        tail = f": {say_command(f'symbols add -x {venue} SYMBOL')} says what"
     make_console().print(f"{venue} {said}{tail}")
 
 

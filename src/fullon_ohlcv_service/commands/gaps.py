@@ -13,6 +13,7 @@ from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.errors import ExchangeError
 from fullon_ohlcv.records import CoverageRun, Interval, State
 from fullon_ohlcv_service.columns import Column, print_table
+from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US, Report, SymbolLine, read_report
@@ -170,7 +171,7 @@ def _draw(found: list[Gap], now_us: int, console: Console) -> None:
         console.print(Text.assemble(f"{name:<{width}}  {times}, {long}; ", _loss(gap)))
         console.print(Padding(Text(f"{gap.cause}; {gap.doing}", "dim"), (0, 0, 0, 2)))
     if len(shown) < len(found):
-        console.print(f"and {len(found) - len(shown)} more: fullon-ohlcv gaps --json")
+        console.print(f"and {len(found) - len(shown)} more: {say_command('gaps --json')}")
 
 
 def _loss(gap: Gap) -> Text:

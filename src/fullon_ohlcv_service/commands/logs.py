@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from fullon_log.settings import LEVELS
-from fullon_ohlcv_service.commands.environment import split_name
+from fullon_ohlcv_service.commands.environment import say_command, split_name
 from fullon_ohlcv_service.commands.places import log_file
 from fullon_ohlcv_service.commands.screen import make_console
 from fullon_ohlcv_service.errors import CommandError
@@ -19,6 +21,7 @@ from fullon_ohlcv_service.errors import CommandError
 READ_MAX_BYTES = 64_000_000
 """So much of the file's end is looked through."""
 POLL_S = 0.5
+STYLES = {"TRACE": "dim", "DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b")
 
 
@@ -47,6 +50,7 @@ def logs(
         raise CommandError(f"--level is {level!r}; allowed are {', '.join(LEVELS)}")
     path = file or Path(os.environ.get("LOG_FILE_PATH") or log_file())
     is_meant = EntryFilter(name, LEVELS[level.upper()])
+    console = make_console()
     try:
         with path.open(encoding="utf-8", errors="replace") as log:
             size = path.stat().st_size
@@ -54,13 +58,12 @@ def logs(
                 log.seek(size - READ_MAX_BYTES)
                 log.readline()
             found = deque(is_meant(log), maxlen=lines)
-            for line in found:
-                print(line)
+            _print(found, console)
             if follow:
-                _follow(log, is_meant)
+                _follow(log, is_meant, console)
     except FileNotFoundError:
         raise CommandError(
-            f"there is no log at {path}: `fullon-ohlcv run` writes one; of a daemon started otherwise, LOG_FILE_PATH "
+            f"there is no log at {path}: {say_command('run')} writes one; of a daemon started otherwise, LOG_FILE_PATH "
             "names it, and systemd keeps it: journalctl -u fullon-ohlcv"
         ) from None
     except OSError as error:
@@ -70,7 +73,7 @@ def logs(
 
 
 class EntryFilter:
-    """Yields the lines of entries that name a symbol or exchange, of a level or above."""
+    """Yields the lines of entries that name a symbol or exchange, of a level or above, each with its level."""
 
     def __init__(self, name: str | None, level_no: int) -> None:
         exchange, symbol = split_name(name) if name else (None, "")
@@ -83,20 +86,31 @@ class EntryFilter:
             self._patterns.append(re.compile(rf"(?<![\w/]){re.escape(symbol)}(?![\w/])"))
         self._level_no = level_no
         self._is_shown = False
+        self._level = "INFO"
 
-    def __call__(self, log: Iterable[str]) -> Iterator[str]:
+    def __call__(self, log: Iterable[str]) -> Iterator[tuple[str, str]]:
         for each in log:
             line = each.rstrip("\n")
             if not line.startswith("    "):
                 said = _LEVEL.search(line)
-                level_no = LEVELS[said[1]] if said else LEVELS["INFO"]
-                self._is_shown = level_no >= self._level_no and all(one.search(line) for one in self._patterns)
+                self._level = said[1] if said else "INFO"
+                self._is_shown = LEVELS[self._level] >= self._level_no and all(
+                    one.search(line) for one in self._patterns
+                )
             if self._is_shown:
-                yield line
+                yield line, self._level
 
 
-def _follow(log: TextIO, is_meant: EntryFilter) -> None:
-    while True:
-        for line in is_meant(iter(log.readline, "")):
+def _print(lines: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print lines as they stand in the file; on a terminal what needs a look can be seen from afar."""
+    for line, level in lines:
+        if console.is_terminal:
+            console.print(Text(line, STYLES.get(level, "")), soft_wrap=True)
+        else:
             print(line, flush=True)
+
+
+def _follow(log: TextIO, is_meant: EntryFilter, console: Console) -> None:
+    while True:
+        _print(is_meant(iter(log.readline, "")), console)
         time.sleep(POLL_S)

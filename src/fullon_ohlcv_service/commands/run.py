@@ -9,10 +9,9 @@ import typer
 
 from fullon_embedded import EmbeddedServers, start_servers
 from fullon_ohlcv_service import daemon
-from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, log_file
+from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, keep_log
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
-from fullon_ohlcv_service.errors import CommandError
 
 Duration = Annotated[float | None, typer.Option("--duration", min=0.1, metavar="SECONDS", help="Stop after this long.")]
 
@@ -28,7 +27,7 @@ def run(duration: Duration = None) -> None:
       fullon-ohlcv run
     """
     OhlcvServiceConfig.from_env()
-    _keep_log()
+    keep_log()
     with ExitStack() as stack:
         console = daemon.take_terminal()
         servers: EmbeddedServers | None = None
@@ -54,20 +53,5 @@ def demo(context: typer.Context, duration: Duration = None) -> None:
     os.environ["FULLON_DATA_DIR"] = str(said or Path.home() / DEMO_DIRECTORY)
     if duration is not None:
         os.environ["DURATION"] = str(duration)
-    _keep_log()
     if program.main():
         raise typer.Exit(2)
-
-
-def _keep_log() -> None:
-    """Log into a file, where nothing else is asked for: a table takes the console from the log."""
-    if os.environ.get("LOG_FILE_PATH"):
-        return
-    path = log_file()
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make {path.parent}: {error.strerror}; --data-dir names another") from error
-    os.environ["LOG_FILE_PATH"] = str(path)
-    os.environ.setdefault("LOG_ROTATION", "20 MB")
-    os.environ.setdefault("LOG_RETENTION", "5")

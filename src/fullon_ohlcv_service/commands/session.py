@@ -19,7 +19,7 @@ from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.timeframe import DAY_US
-from fullon_ohlcv_service.commands.environment import split_name
+from fullon_ohlcv_service.commands.environment import is_demo, say_command, split_name
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
@@ -38,8 +38,12 @@ KNOWN_ERRORS = (
     OSError,
 )
 """What is said in one sentence; anything else is a defect and shows where it happened."""
-NOTHING_YET = "no symbol is collected yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one"
 Result = TypeVar("Result")
+
+
+def nothing_yet() -> str:
+    """Say that no symbol is collected, and what adds one."""
+    return f"no symbol is collected yet: {say_command('symbols add kraken:BTC/USD')} adds one"
 
 
 def be_quiet() -> None:
@@ -65,6 +69,8 @@ def servers(*, create: bool = False) -> Iterator[None]:
         return
     directory = embedded_directory()
     if "postgres" in missing and not create and not (directory / "postgres").is_dir():
+        if is_demo():
+            raise CommandError(f"the demo has not run in {directory} yet: {say_command('run')} begins it")
         raise CommandError(
             f"nothing is set up in {directory} yet: `fullon-ohlcv init` does it; "
             "--data-dir names another directory, DB_HOST a server of yours"
@@ -131,7 +137,7 @@ class Ledger:
         pool = [one for one in symbols.values() if exchange in (None, one.exchange)] or list(symbols.values())
         near = get_close_matches(symbol.upper(), {one.symbol.upper() for one in pool}, cutoff=0.5)
         names = {str(one) for one in pool if one.symbol.upper() in near}
-        hint = f"did you mean {' or '.join(sorted(names))}?" if names else "`fullon-ohlcv symbols list` names them"
+        hint = f"did you mean {' or '.join(sorted(names))}?" if names else f"{say_command('symbols list')} names them"
         raise CommandError(f"{f'{exchange}:{symbol}' if exchange else symbol} is not collected; {hint}")
 
     def choose(self, names: list[str] | None, exchange: str | None = None) -> list[WantedSymbol]:
@@ -147,7 +153,7 @@ class Ledger:
             having = ", ".join(sorted({one.exchange for one in self.wanted.values()})) or "none yet"
             raise CommandError(f"no symbol of {exchange!r} is collected; exchanges with symbols: {having}")
         if not chosen:
-            raise CommandError(NOTHING_YET)
+            raise CommandError(nothing_yet())
         return sorted(chosen)
 
 
@@ -164,7 +170,7 @@ async def open_ledger() -> AsyncIterator[Ledger]:
     except (DatabaseMissing, SchemaMismatch) as error:
         if isinstance(error, SchemaMismatch) and error.found is not None:
             raise
-        raise CommandError(f"database {error.database!r} is not set up yet: run `fullon-ohlcv init`") from error
+        raise CommandError(f"database {error.database!r} is not set up yet: run {say_command('init')}") from error
     async with TimeseriesStore.open(test=config.test_mode, now_us=clock.now_us) as store:
         async with store.connection("list the series") as connection:
             rows = await connection.fetch("SELECT series_id, exchange, symbol, channel FROM series")

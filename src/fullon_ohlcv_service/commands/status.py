@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fullon_ohlcv.timeframe import from_us, to_us
 from fullon_ohlcv_service.columns import Cell, Column, make_table, plain_table
+from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, print_json, say_percent
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import Report, SymbolLine, by_venue, read_report, venue_line
@@ -127,7 +128,7 @@ def draw(report: Report, console: Console, *, everything: bool) -> RenderableTyp
         lines = sorted(lines, key=lambda line: (line.is_well, _ORDER.get(line.phase, 3)))[:room]
     table = make_table(console, SYMBOL_COLUMNS, _symbols(report, console, lines))
     if len(lines) < len(report.lines):
-        table.caption = f"{len(report.lines) - len(lines)} more symbols; --all shows them"
+        table.caption = f"{len(report.lines) - len(lines)} more; --all shows them"
         table.caption_justify = "left"
     return Group(*parts, Text(""), make_table(console, VENUE_COLUMNS, venues), Text(""), table)
 
@@ -145,10 +146,11 @@ def _head(report: Report) -> list[Text]:
     lines += [Text(f"  {trouble}", "red") for trouble in report.troubles]
     lines += [Text(f"  {line.exchange}:{line.symbol}: {line.problem}", "red") for line in sick[:PROBLEMS_SHOWN]]
     if len(sick) > PROBLEMS_SHOWN:
-        more = f"  and {len(sick) - PROBLEMS_SHOWN} more symbols; all of them: fullon-ohlcv status --all"
+        more = f"  and {len(sick) - PROBLEMS_SHOWN} more symbols; all of them: {say_command('status --all')}"
         lines.append(Text(more, "red"))
     if behind := sum(line.phase == Phase.CATCHING_UP for line in report.lines):
-        lines.append(Text(f"  {behind} of {len(report.lines)} symbols are catching up", "yellow"))
+        verb = "is" if behind == 1 else "are"
+        lines.append(Text(f"  {behind} of {len(report.lines)} symbols {verb} catching up", "yellow"))
     return lines
 
 

@@ -10,7 +10,8 @@ from fullon_cache.process_cache import ProcessRecord, ProcessType
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv.writer_lock import Writer, find_writer
-from fullon_ohlcv_service.commands.session import NOTHING_YET, Ledger
+from fullon_ohlcv_service.commands.environment import say_command
+from fullon_ohlcv_service.commands.session import Ledger, nothing_yet
 from fullon_ohlcv_service.commands.times import iso
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.reporter import COMPONENT
@@ -137,11 +138,11 @@ async def read_report(ledger: Ledger) -> Report:
         troubles.append(str(error))
     daemon = records.get(COMPONENT)
     if writer is None:
-        troubles.append("the daemon does not run, nothing is collected: `fullon-ohlcv run` starts it")
+        troubles.append(f"the daemon does not run, nothing is collected: {say_command('run')} starts it")
     elif daemon is not None and daemon["heartbeat_age_s"] > SILENT_S:
-        troubles.append(f"the daemon has been silent for {daemon['heartbeat_age_s']:.0f} s: see `fullon-ohlcv logs`")
+        troubles.append(f"the daemon has been silent for {daemon['heartbeat_age_s']:.0f} s: see {say_command('logs')}")
     if not ledger.wanted:
-        troubles.append(NOTHING_YET)
+        troubles.append(nothing_yet())
     lines = await _read_lines(ledger, records if writer is not None else {})
     return Report(ledger.clock.now_us(), writer, daemon, lines, troubles)
 

@@ -11,7 +11,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
-from fullon_ohlcv_service.commands.environment import help_without_command
+from fullon_ohlcv_service.commands.environment import help_without_command, say_command
 from fullon_ohlcv_service.commands.estimate import estimate_s
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
@@ -55,7 +55,7 @@ def list_symbols(exchange: OfExchange = None, as_json: AsJson = False) -> None:
     ]
     print_table(console, COLUMNS, rows)
     if not found:
-        note("none yet: `fullon-ohlcv symbols add kraken:BTC/USD` adds one")
+        note(f"none yet: {say_command('symbols add kraken:BTC/USD')} adds one")
 
 
 async def _list(exchange: str | None) -> list[dict[str, object]]:
