@@ -1,7 +1,9 @@
-"""`status` asks the same few questions, however many symbols there are."""
+"""`status` asks the same few questions, however many symbols there are, and tells a silent exchange from a slow one."""
 
 import asyncio
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from fullon_cache import ProcessCache
 from fullon_cache.process_cache import ProcessType
 from fullon_ohlcv.store import TimeseriesStore, system_now_us
 from fullon_ohlcv.timeframe import DAY_US, MINUTE_US
+from fullon_ohlcv.writer_lock import WriterLock
 from fullon_ohlcv_service.cli import main
+from fullon_ohlcv_service.commands import status_of
 from fullon_orm import DatabaseContext, init_db
 from fullon_orm.models import Exchange, Symbol, User
 
@@ -33,8 +37,21 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-async def add_symbols(numbers: range) -> None:
-    """Put covered symbols that say they are live into the database, and into Redis."""
+async def add_venues() -> None:
+    """Put the admin and the exchanges into a new database."""
+    await init_db()
+    async with DatabaseContext() as db:
+        user = await db.users.add_user(User(mail="admin@fullon", password="none", name="Admin", lastname=""))
+        for venue in VENUES:
+            cat_ex_id = (await db.exchanges.create_cat_exchange(venue)).cat_ex_id
+            await db.exchanges.add_user_exchange(Exchange(uid=user.uid, cat_ex_id=cat_ex_id, name=venue))
+        await db.commit()
+
+
+async def add_symbols(
+    numbers: range, *, phase: str = "live", behind_us: int = 0, rows_s: Mapping[str, float] | None = None
+) -> None:
+    """Put covered symbols into the database, and into Redis what a daemon says of them; `rows_s` by exchange."""
     async with DatabaseContext() as db:
         for venue in VENUES:
             cat_ex_id = await db.exchanges.get_exchange_cat_id(venue)
@@ -48,9 +65,10 @@ async def add_symbols(numbers: range) -> None:
         for venue in VENUES:
             for number in numbers:
                 await store.series(venue, f"C{number}/USDT", "candles1m")
-                component, params = f"{venue}:C{number}/USDT", {"type": "ohlcv", "phase": "live"}
+                component, params = f"{venue}:C{number}/USDT", {"type": "ohlcv", "phase": phase}
+                params |= {"rows_s": (rows_s or {}).get(venue, 0.0)}
                 await cache.register_process(ProcessType.OHLCV, component, params=params)
-        end_us = system_now_us() // MINUTE_US * MINUTE_US
+        end_us = system_now_us() // MINUTE_US * MINUTE_US - behind_us
         async with store.connection("cover everything") as connection:
             cover = "UPDATE coverage SET covered = tstzmultirange(span_us($1, $2))"
             await connection.execute(cover, end_us - 40 * DAY_US, end_us)
@@ -66,13 +84,7 @@ async def test_the_number_of_queries_does_not_grow_with_the_symbols(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    await init_db()
-    async with DatabaseContext() as db:
-        user = await db.users.add_user(User(mail="admin@fullon", password="none", name="Admin", lastname=""))
-        for venue in VENUES:
-            cat_ex_id = (await db.exchanges.create_cat_exchange(venue)).cat_ex_id
-            await db.exchanges.add_user_exchange(Exchange(uid=user.uid, cat_ex_id=cat_ex_id, name=venue))
-        await db.commit()
+    await add_venues()
     counts = []
     for numbers in (range(2), range(2, 60)):
         await add_symbols(numbers)
@@ -87,3 +99,28 @@ async def test_the_number_of_queries_does_not_grow_with_the_symbols(
         else:
             assert (answer["gaps"], code) == ([], 0)
     assert counts[0] == counts[1] > 0, queries
+
+
+async def test_an_exchange_of_which_nothing_arrives_is_named_and_a_slow_one_is_not(
+    fresh_databases: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await add_venues()
+    await add_symbols(range(2), phase="catching up", behind_us=9 * MINUTE_US, rows_s={"binance": 3.0})
+
+    async def ask(command: str, code: int) -> Any:
+        capsys.readouterr()
+        assert await asyncio.to_thread(main, (command, "--json")) == code
+        return json.loads(capsys.readouterr().out)
+
+    async with WriterLock() as lock:
+        assert await lock.take()
+        assert (await ask("status", 0))["troubles"] == [], "it has only just begun"
+        monkeypatch.setattr(status_of, "SETTLE_S", 0.0)
+        (trouble,) = (await ask("status", 1))["troubles"]
+        assert re.match(r"kraken: nothing arrives, it is (9|10) min behind; `fullon-ohlcv doctor` asks it", trouble)
+        doing = {gap["exchange"]: gap["doing"] for gap in (await ask("gaps", 1))["gaps"]}
+    assert doing == {
+        "binance": "being filled",
+        "kraken": "tried again and again: nothing arrives from the exchange",
+    }

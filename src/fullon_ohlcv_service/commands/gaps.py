@@ -135,6 +135,8 @@ def _doing(line: SymbolLine, report: Report) -> str:
         return "nothing: the daemon does not run"
     if line.problem:
         return f"nothing: {line.problem}"
+    if line.exchange in report.silent:
+        return "tried again and again: nothing arrives from the exchange"
     if line.phase == Phase.CATCHING_UP:
         return "being filled" if line.eta_s is None else f"being filled, done in about {say_span(line.eta_s)}"
     return "filled with the daemon's next look at the ledger"

@@ -1,8 +1,9 @@
 """How collecting goes, put together from the ledger, the writer's lock and the status records."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from fullon_cache import CacheError, ProcessCache
@@ -12,7 +13,7 @@ from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv.writer_lock import Writer, find_writer
 from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.session import Ledger, nothing_yet
-from fullon_ohlcv_service.commands.times import iso
+from fullon_ohlcv_service.commands.times import iso, say_span
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.reporter import COMPONENT
 from fullon_ohlcv_service.status import Phase
@@ -24,6 +25,8 @@ TAIL_MAX_US = 3 * MINUTE_US
 """The newest minutes of a live symbol are on their way, not missing."""
 STALE_S = 300.0
 """A live symbol further behind than this is not well (exchange time)."""
+SETTLE_S = 90.0
+"""A daemon that has just begun has not heard of every exchange yet."""
 STOPPED = "stopped"
 
 
@@ -73,6 +76,8 @@ class Report:
     lines: list[SymbolLine]
     troubles: list[str] = field(default_factory=list)
     """What is wrong beside single symbols."""
+    silent: Collection[str] = ()
+    """The exchanges of which nothing arrives."""
 
     @property
     def is_well(self) -> bool:
@@ -144,7 +149,30 @@ async def read_report(ledger: Ledger) -> Report:
     if not ledger.wanted:
         troubles.append(nothing_yet())
     lines = await _read_lines(ledger, records if writer is not None else {})
-    return Report(ledger.clock.now_us(), writer, daemon, lines, troubles)
+    silent: dict[str, float | None] = {}
+    if writer is not None and (datetime.now(UTC) - writer.since).total_seconds() > SETTLE_S:
+        interval_s = 0.0 if ledger.config.enable_streaming else ledger.config.collection_interval
+        silent = find_silent(lines, STALE_S + interval_s)
+        troubles += [_silence(name, lag_s) for name, lag_s in silent.items()]
+    return Report(ledger.clock.now_us(), writer, daemon, lines, troubles, silent.keys())
+
+
+def find_silent(lines: list[SymbolLine], limit_s: float) -> dict[str, float | None]:
+    """Return the exchanges of which nothing arrives, and how far behind they are; None where nothing is stored yet.
+
+    One that is slow is not among them: of some symbol rows come in, or it is up to date.
+    """
+    silent: dict[str, float | None] = {}
+    for name, ours in by_venue(lines).items():
+        due = [line for line in ours if line.is_well]
+        if due and not any(line.rows_s or (line.lag_s is not None and line.lag_s <= limit_s) for line in due):
+            silent[name] = min((line.lag_s for line in due if line.lag_s is not None), default=None)
+    return silent
+
+
+def _silence(name: str, lag_s: float | None) -> str:
+    behind = "nothing has arrived yet" if lag_s is None else f"nothing arrives, it is {say_span(lag_s)} behind"
+    return f"{name}: {behind}; {say_command('doctor')} asks it, {say_command(f'logs {name}')} has the reasons"
 
 
 async def _read_lines(ledger: Ledger, records: Mapping[str, ProcessRecord]) -> list[SymbolLine]:
