@@ -279,6 +279,7 @@ class OhlcvServiceDaemon:
             self._wait_because("no longer the writer")
             await reporter.stop()
             _log.info("stopped")
+            self._runtime = None
 
     async def _reconcile(
         self, config: OhlcvServiceConfig, apply: Callable[[set[WantedSymbol]], Coroutine[Any, Any, None]]

@@ -10,11 +10,14 @@ from fullon_cache import ProcessCache
 from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv.writer_lock import WriterLock, find_writer
 from fullon_ohlcv_service.audit import audit
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 from fullon_ohlcv_service.demo import seed_database
+from fullon_ohlcv_service.health import Doing
+from fullon_ohlcv_service.history import DAY_US
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.reporter import StatusReporter
 from fullon_ohlcv_service.status import Phase
@@ -26,6 +29,11 @@ def phase_of(daemon: OhlcvServiceDaemon, exchange: str, symbol: str) -> Phase | 
     runtime = daemon._runtime
     line = runtime.board.get(exchange, symbol) if runtime else None
     return line.phase if line else None
+
+
+def streamed(daemon: OhlcvServiceDaemon, exchange: str, channel: str) -> set[str]:
+    runtime = daemon._runtime
+    return {series.symbol for series in runtime.claims.of(exchange, channel)} if runtime else set()
 
 
 async def refreshed_phase(daemon: OhlcvServiceDaemon, exchange: str, symbol: str) -> Phase | None:
@@ -87,11 +95,49 @@ async def test_a_symbol_inserted_by_plain_sql_is_collected_and_a_removed_one_let
             await db.commit()
         await eventually(lambda: phase_of(daemon, "kraken", "ADA/USD") is not None, "ADA/USD wanted", 5)
         await eventually(lambda: phase_of(daemon, "kraken", "BTC/USD") is None, "BTC/USD no longer wanted", 5)
+        await eventually(lambda: "BTC/USD" not in streamed(daemon, "kraken", "trades"), "BTC/USD streamed no more", 5)
         await eventually(lambda: is_live(daemon, ("kraken", "ADA/USD")), "ADA/USD live")
         assert daemon._runtime is not None
         store = daemon._runtime.store
         series = await store.series("kraken", "BTC/USD", "candles1m")
         assert await store.read_candles(series, (clock.now_us() - 600 * MINUTE_US, clock.now_us()))
+
+
+async def test_another_backtest_and_a_deactivation_take_effect_within_five_seconds(
+    seeded: SimulatedMarket, clock: Clock
+) -> None:
+    async with running_daemon() as daemon:
+        await eventually(lambda: is_live(daemon, ("binance", "BTC/USDT"), ("binance", "ADA/USDT")), "both live")
+        assert daemon._runtime is not None
+        store = daemon._runtime.store
+        series = await store.series("binance", "BTC/USDT", "candles1m")
+        longer = (floor_minute_us(clock.now_us()) - 3 * DAY_US, floor_minute_us(clock.now_us()) - DAY_US)
+        assert (await store.gaps({series: longer}))[series]
+        async with DatabaseContext() as db:
+            await db.session.execute(text("UPDATE symbols SET backtest = 4 WHERE symbol = 'BTC/USDT'"))
+            await db.session.execute(text("UPDATE symbols SET active = false WHERE symbol = 'ADA/USDT'"))
+            await db.commit()
+        await eventually(lambda: phase_of(daemon, "binance", "ADA/USDT") is None, "ADA/USDT no longer wanted", 5)
+        await eventually(lambda: streamed(daemon, "binance", "candles1m") == {"BTC/USDT"}, "ADA/USDT let go", 5)
+
+        async def is_there() -> bool:
+            return not (await store.gaps({series: longer}))[series]
+
+        await eventually(is_there, "two more days of history")
+
+
+async def test_an_exchange_that_is_down_at_the_start_is_named_and_collected_once_it_is_up(
+    seeded: SimulatedMarket,
+) -> None:
+    down = seeded.faults.begin("down", venue="kraken")
+    async with running_daemon() as daemon:
+        await eventually(lambda: is_live(daemon, ("binance", "BTC/USDT"), ("binance", "ADA/USDT")), "the other is live")
+        assert daemon._runtime is not None
+        board = daemon._runtime.board
+        await eventually(lambda: board.venue_problems.keys() == {"kraken"}, "the one that is down is named")
+        seeded.faults.heal(down)
+        await eventually(lambda: is_live(daemon, *ALL), "all four symbols live")
+        assert not board.venue_problems
 
 
 async def test_an_unknown_symbol_and_an_unknown_exchange_are_named_and_hurt_nobody(
@@ -174,6 +220,29 @@ async def test_a_second_daemon_waits_and_takes_over_when_the_first_ends(
             assert second._runtime is None
             await first.cleanup()
             await eventually(lambda: is_live(second, *ALL), "the second daemon live")
+
+
+async def test_a_daemon_that_has_lost_the_database_to_another_stops_writing_and_waits(
+    seeded: SimulatedMarket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fullon_ohlcv_service.daemon.SERVER_RETRY_S", 0.5)
+    async with running_daemon() as daemon, TimeseriesStore.open(now_us=clock.now_us) as store:
+        await eventually(lambda: is_live(daemon, ("binance", "BTC/USDT")), "BTC/USDT live")
+        async with WriterLock() as other, store.connection("end the lock's session") as connection:
+
+            async def has_lost_it() -> bool:
+                if (writer := await find_writer(connection)) is not None:
+                    await connection.execute("SELECT pg_terminate_backend($1)", writer.server_pid)
+                return await other.take()
+
+            await eventually(has_lost_it, "another has the lock")
+            await eventually(lambda: daemon._condition.doing is Doing.WAITING, "it has noticed, and waits")
+            series = await store.series("binance", "BTC/USDT", "candles1m")
+            now_us = clock.now_us()
+            before = await store.coverage_intervals(series, (now_us - DAY_US, now_us + DAY_US))
+            await clock.sleep(2 * 60.0)
+            assert await store.coverage_intervals(series, (now_us - DAY_US, now_us + DAY_US)) == before
+        await eventually(lambda: is_live(daemon, ("binance", "BTC/USDT")), "live again when the other has ended")
 
 
 async def test_process_symbol_adds_to_a_running_daemon_and_refuses_what_is_no_symbol(
