@@ -1,6 +1,7 @@
 """Fixtures of more than one module."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheel of every package, built as a publisher would, once for all workers of a run; by package name."""
     projects = [ROOT, *sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))]
-    target = tmp_path_factory.getbasetemp().parent / "wheels"
+    base = tmp_path_factory.getbasetemp()
+    # A worker's directory lies in that of the run; without workers, what lies around it is of other runs.
+    target = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheels"
     target.mkdir(exist_ok=True)
     with (target / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
