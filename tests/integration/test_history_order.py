@@ -19,7 +19,8 @@ from fullon_ohlcv_service.runtime import open_runtime
 from fullon_simulator import SimulatedMarket, SymbolSpec
 
 HOUR_US = 60 * MINUTE_US
-EARLY, LATE = "ADA/USDC:USDC", "BTC/USDC:USDC"
+HURRIED = "BTC/USDC:USDC"
+OTHERS = [f"{base}/USDC:USDC" for base in ("ADA", "DOGE", "ETH", "SOL", "XRP")]
 
 
 class Listening(HistoricOHLCVCollector):
@@ -40,7 +41,7 @@ async def test_what_is_forgotten_soonest_is_asked_for_first_and_what_is_forgotte
 ) -> None:
     monkeypatch.setattr("fullon_ohlcv_service.history.CONCURRENT_SERIES_MAX", 1)
     monkeypatch.setenv("FULLON_CLOCK", f"{time.time()}@{time.time()}x20")
-    specs = [SymbolSpec(EARLY, kind="quiet"), SymbolSpec(LATE, kind="quiet")]
+    specs = [SymbolSpec(symbol, kind="quiet") for symbol in (HURRIED, *OTHERS)]
     async with SimulatedMarket({"hyperliquid": specs}, seed=5) as market:
         for name, value in market.environment().items():
             monkeypatch.setenv(name, value)
@@ -51,18 +52,20 @@ async def test_what_is_forgotten_soonest_is_asked_for_first_and_what_is_forgotte
             expiring = (reaches_us + 2 * HOUR_US, reaches_us + 3 * HOUR_US)
             recent = (now_us - 3 * HOUR_US, now_us - 2 * HOUR_US)
             start_us = now_us - 6 * 24 * HOUR_US
-            for symbol, gaps in ((EARLY, [recent]), (LATE, [forgotten, expiring])):
+            missing = {symbol: [recent] for symbol in OTHERS} | {HURRIED: [forgotten, expiring]}
+            for symbol, gaps in missing.items():
                 series = await runtime.store.series("hyperliquid", symbol, "candles1m")
                 edges = [start_us, *(us for gap in gaps for us in gap), now_us]
                 covered = list(zip(edges[::2], edges[1::2], strict=True))
                 await runtime.store.write_candles([CandleWrite(series, [], covered)])
             collector = Listening(runtime=runtime)
             collector.asked = []
-            await collector.want({WantedSymbol("hyperliquid", symbol, 5) for symbol in (EARLY, LATE)})
+            await collector.want({WantedSymbol("hyperliquid", symbol, 5) for symbol in missing})
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(collector.run())
-                everything = {(EARLY, recent), (LATE, forgotten), (LATE, expiring)}
-                await eventually(lambda: everything <= set(collector.asked), "all three gaps are asked for")
+                everything = {(symbol, gap) for symbol, gaps in missing.items() for gap in gaps}
+                await eventually(lambda: everything <= set(collector.asked), "all gaps are asked for")
                 running.cancel()
     first = collector.asked.index
-    assert first((LATE, expiring)) < first((LATE, forgotten)) < first((EARLY, recent))
+    assert first((HURRIED, expiring)) < first((HURRIED, forgotten))
+    assert first((HURRIED, expiring)) < min(first((symbol, recent)) for symbol in OTHERS)
