@@ -118,6 +118,10 @@ for command, line in COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what goes wrong is said here, in one sentence."""
+    if "_FULLON_OHLCV_COMPLETE" in os.environ:
+        from fullon_ohlcv_service.commands.completion import join_cut_names  # noqa: PLC0415 - a shell asks, not a person
+
+        join_cut_names()
     try:
         code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except TyperException as error:

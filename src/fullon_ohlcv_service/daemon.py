@@ -109,6 +109,7 @@ class OhlcvServiceDaemon:
                     while await self._become_writer(lock):
                         async with open_runtime(config) as runtime:
                             await self._collect(runtime, lock)
+                        self._runtime = None
                         if not self._superseded:
                             return
         finally:
@@ -279,7 +280,6 @@ class OhlcvServiceDaemon:
             self._wait_because("no longer the writer")
             await reporter.stop()
             _log.info("stopped")
-            self._runtime = None
 
     async def _reconcile(
         self, config: OhlcvServiceConfig, apply: Callable[[set[WantedSymbol]], Coroutine[Any, Any, None]]

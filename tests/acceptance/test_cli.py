@@ -24,6 +24,7 @@ from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.cli import main
 from fullon_ohlcv_service.history import DAY_US
 from fullon_orm import DatabaseContext
+from fullon_orm.models import Symbol
 from fullon_simulator import SimulatedMarket
 
 HOUR_US = 60 * MINUTE_US
@@ -299,6 +300,48 @@ def test_a_shell_completes_commands_and_options(
     with pytest.raises(SystemExit):
         main(())
     assert capsys.readouterr().out.split() == completed
+
+
+def shell_completes(typed: str) -> None:
+    """Ask as bash does, which cuts words at colons too."""
+    words = f"fullon-ohlcv {typed}".replace(":", " : ").split(" ")
+    os.environ |= {"_FULLON_OHLCV_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words)}
+    os.environ["COMP_CWORD"] = str(len(words) - 1)
+    with pytest.raises(SystemExit):
+        main(())
+
+
+async def test_a_shell_completes_what_is_collected(
+    seeded: SimulatedMarket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("_FULLON_OHLCV_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.setenv(name, "")
+    cases = {
+        "candles BTC/": ["BTC/USDT", "BTC/USD"],
+        "candles kraken:BT": ["BTC/USD"],
+        "gaps binance:BTC/USDT kraken:": ["ADA/USD", "BTC/USD"],
+        "symbols remove A": ["ADA/USDT", "ADA/USD"],
+        "status -x k": ["kraken"],
+        "logs b": ["binance"],
+    }
+    capsys.readouterr()
+    for typed, completed in cases.items():
+        await asyncio.to_thread(shell_completes, typed)
+        assert capsys.readouterr().out.split() == completed, typed
+    async with DatabaseContext() as db:
+        cat_ex_id = await db.exchanges.get_exchange_cat_id("kraken")
+        assert cat_ex_id is not None
+        db.session.add(Symbol(symbol="BTC/USDT", cat_ex_id=cat_ex_id, base="BTC", quote="USDT"))
+        await db.commit()
+    await asyncio.to_thread(shell_completes, "candles b")
+    assert capsys.readouterr().out.split() == ["binance:BTC/USDT"]
+    with monkeypatch.context() as away:
+        away.setenv("DB_HOST", "127.0.0.1")
+        away.setenv("DB_PORT", "9")
+        await asyncio.to_thread(shell_completes, "candles BTC/")
+    answer = capsys.readouterr()
+    assert answer.out.split() == []
+    assert answer.err == ""
 
 
 HEAVY = {"aiohttp", "alembic", "ccxt", "matplotlib", "numpy", "pandas", "plotext", "pyarrow", "sqlalchemy", "uvloop"}

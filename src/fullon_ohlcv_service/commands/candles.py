@@ -14,7 +14,16 @@ from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe
 from fullon_ohlcv_service.columns import Cell, Column, print_table
 from fullon_ohlcv_service.commands.environment import say_command
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, check_place, make_console, note, print_json
+from fullon_ohlcv_service.commands.screen import (
+    AsJson,
+    From,
+    SymbolName,
+    To,
+    check_place,
+    make_console,
+    note,
+    print_json,
+)
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
@@ -27,7 +36,6 @@ ROWS_MAX = 200_000
 CHART_HEIGHT = 24
 LABEL_WIDTH = 20
 """Of a time below a chart, in cells, with room around it."""
-SymbolName = Annotated[str, typer.Argument(metavar="SYMBOL", help="BTC/USD, or kraken:BTC/USD.")]
 Tf = Annotated[str, typer.Option("--tf", metavar="1m", help="Timeframe: 1m, 5m, 1h, 1d, 1w, 1M …")]
 
 

@@ -14,6 +14,7 @@ from fullon_ohlcv_service.commands.screen import (
     AsJson,
     From,
     OfExchange,
+    SymbolNames,
     To,
     check_place,
     make_console,
@@ -41,7 +42,7 @@ LEGEND = (
 
 
 def coverage(
-    symbols: Annotated[list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.")] = None,
+    symbols: SymbolNames = None,
     *,
     exchange: OfExchange = None,
     start: From = None,

@@ -9,6 +9,7 @@ from fullon_exchange.errors import ExchangeError
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import open_admin
+from fullon_ohlcv_service.commands.completion import complete_exchange
 from fullon_ohlcv_service.commands.environment import help_without_command, say_command
 from fullon_ohlcv_service.commands.screen import AsJson, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
@@ -30,7 +31,9 @@ COLUMNS = (
     Column("candles"),
     Column("history", folds=True),
 )
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As ccxt spells it: kraken, binance …")]
+NAME_HELP = "As ccxt spells it: kraken, binance …"
+Known = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, autocompletion=lambda: sorted(NATIVE_EXCHANGES))]
+Collected = Annotated[str, typer.Argument(metavar="NAME", help=NAME_HELP, autocompletion=complete_exchange)]
 
 
 @app.command("list")
@@ -91,7 +94,7 @@ def _describe(venue: str) -> tuple[str, str]:
 
 
 @app.command()
-def add(name: Name) -> None:
+def add(name: Known) -> None:
     """Collect from one more exchange; `symbols add` then says what.
 
     \b
@@ -126,7 +129,7 @@ async def add_exchange(name: str, *, hint: bool = True) -> None:
 
 
 @app.command()
-def remove(name: Name, yes: Yes = False) -> None:
+def remove(name: Collected, yes: Yes = False) -> None:
     """Collect from an exchange no longer; its symbols and what is stored stay.
 
     \b

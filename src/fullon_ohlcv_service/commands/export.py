@@ -17,8 +17,8 @@ from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval, State
 from fullon_ohlcv.timeframe import DAY_US, Timeframe, to_us
-from fullon_ohlcv_service.commands.candles import SymbolName, Tf
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, check_place, make_console, print_json
+from fullon_ohlcv_service.commands.candles import Tf
+from fullon_ohlcv_service.commands.screen import AsJson, From, SymbolName, To, check_place, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol

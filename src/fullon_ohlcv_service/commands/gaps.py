@@ -1,7 +1,7 @@
 """`fullon-ohlcv gaps`: what is missing, why, for how long it can still be had, and what is being done about it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -14,7 +14,7 @@ from fullon_exchange.errors import ExchangeError
 from fullon_ohlcv.records import CoverageRun, Interval, State
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.environment import say_command
-from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, make_console, note, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, SymbolNames, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US, Report, SymbolLine, read_report
 from fullon_ohlcv_service.commands.times import iso, say_span, say_time, say_when
@@ -63,7 +63,7 @@ class Gap:
 
 
 def gaps(
-    symbols: Annotated[list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.")] = None,
+    symbols: SymbolNames = None,
     exchange: OfExchange = None,
     as_json: AsJson = False,
 ) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fullon_log.settings import LEVELS
+from fullon_ohlcv_service.commands.completion import complete_name
 from fullon_ohlcv_service.commands.environment import say_command, split_name
 from fullon_ohlcv_service.commands.places import log_file
 from fullon_ohlcv_service.commands.screen import make_console
@@ -27,7 +28,12 @@ _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b")
 
 def logs(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="kraken:BTC/USD, BTC/USD or kraken; by default everything.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="kraken:BTC/USD, BTC/USD or kraken; by default everything.",
+            autocompletion=complete_name,
+        ),
     ] = None,
     *,
     lines: Annotated[

@@ -9,8 +9,7 @@ from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.interface import Exchange, Urgency
 from fullon_ohlcv.records import Interval, Series, State
 from fullon_ohlcv_service.commands.again import pieces, progress
-from fullon_ohlcv_service.commands.candles import SymbolName
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, From, SymbolName, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol

@@ -7,8 +7,8 @@ import typer
 from fullon_ohlcv.records import CandleRow, Revision
 from fullon_ohlcv.timeframe import DAY_US
 from fullon_ohlcv_service.columns import Column, print_table
-from fullon_ohlcv_service.commands.candles import SymbolName, say_number
-from fullon_ohlcv_service.commands.screen import AsJson, From, To, make_console, note, print_json
+from fullon_ohlcv_service.commands.candles import say_number
+from fullon_ohlcv_service.commands.screen import AsJson, From, SymbolName, To, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 

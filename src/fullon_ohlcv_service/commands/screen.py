@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from fullon_ohlcv_service.commands.completion import complete_exchange, complete_symbol
 from fullon_ohlcv_service.errors import CommandError
 
 PIPE_WIDTH = 1000
@@ -16,7 +17,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for progra
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Start: 2026-11-20, 2026-11-20T12:30 or 3d.")]
 To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End, not included; the same forms, or now.")]
-OfExchange = Annotated[str | None, typer.Option("--exchange", "-x", metavar="NAME", help="Only this exchange.")]
+OfExchange = Annotated[
+    str | None,
+    typer.Option("--exchange", "-x", metavar="NAME", help="Only this exchange.", autocompletion=complete_exchange),
+]
+SymbolName = Annotated[
+    str, typer.Argument(metavar="SYMBOL", help="BTC/USD, or kraken:BTC/USD.", autocompletion=complete_symbol)
+]
+SymbolNames = Annotated[
+    list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.", autocompletion=complete_symbol)
+]
 
 
 def make_console(*, stderr: bool = False) -> Console:

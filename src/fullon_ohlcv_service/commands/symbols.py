@@ -11,6 +11,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
+from fullon_ohlcv_service.commands.completion import complete_symbol
 from fullon_ohlcv_service.commands.environment import help_without_command, say_command
 from fullon_ohlcv_service.commands.estimate import estimate_s
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, note, print_json
@@ -32,7 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="What is collected.",
 )
-Names = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="BTC/USD, kraken:BTC/USD, or a glob: '*/USDT'.")]
+NAMES_HELP = "BTC/USD, kraken:BTC/USD, or a glob: '*/USDT'."
+Names = Annotated[list[str], typer.Argument(metavar="SYMBOL", help=NAMES_HELP)]
+Collected = Annotated[list[str], typer.Argument(metavar="SYMBOL", help=NAMES_HELP, autocompletion=complete_symbol)]
 Days = Annotated[int, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")]
 
 
@@ -161,7 +164,7 @@ def _symbol(admin: Admin, venue: str, listing: Listing, days: int) -> Symbol:
 
 
 @app.command()
-def remove(names: Names, *, exchange: OfExchange = None, yes: Yes = False) -> None:
+def remove(names: Collected, *, exchange: OfExchange = None, yes: Yes = False) -> None:
     """Collect symbols no longer; what is stored of them stays.
 
     \b
@@ -185,7 +188,7 @@ async def _remove(names: Sequence[str], exchange: str | None, *, yes: bool) -> N
 
 @app.command("set")
 def change(
-    names: Names,
+    names: Collected,
     *,
     exchange: OfExchange = None,
     backtest: Annotated[

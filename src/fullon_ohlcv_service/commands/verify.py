@@ -1,6 +1,6 @@
 """`fullon-ohlcv verify`: does the store hold what the exchange serves."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.text import Text
@@ -10,7 +10,7 @@ from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import DAY_US
 from fullon_ohlcv_service.commands.again import Difference, compare, progress
-from fullon_ohlcv_service.commands.screen import AsJson, From, OfExchange, To, make_console, print_json
+from fullon_ohlcv_service.commands.screen import AsJson, From, OfExchange, SymbolNames, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.times import iso, parse_range
 from fullon_ohlcv_service.config.database_config import WantedSymbol
@@ -20,7 +20,7 @@ KEPT_MAX = 10_000
 
 
 def verify(
-    symbols: Annotated[list[str] | None, typer.Argument(metavar="SYMBOL", help="By default all.")] = None,
+    symbols: SymbolNames = None,
     *,
     exchange: OfExchange = None,
     start: From = None,
