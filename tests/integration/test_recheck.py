@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+import pytest
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
@@ -27,8 +28,10 @@ class WrongOnce(Outlet):
 
 
 async def test_a_live_candle_that_differs_from_rest_is_corrected_and_kept_as_a_revision(
-    seeded: SimulatedMarket, clock: Clock
+    seeded: SimulatedMarket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And for a while no reading confirms anything of the series, for history may have been wrong."""
+    monkeypatch.setattr("fullon_ohlcv_service.recheck.SUSPECT_US", 24 * 60 * MINUTE_US)
     outlet = seeded.venue("binance").outlet = WrongOnce(floor_minute_us(clock.now_us()) + 4 * MINUTE_US)
     async with running_daemon() as daemon:
         await eventually(lambda: bool(outlet.sent), "the wrong candle on the wire")
@@ -48,3 +51,12 @@ async def test_a_live_candle_that_differs_from_rest_is_corrected_and_kept_as_a_r
         assert revision.before[5] == 1.5
         assert revision.after == tuple(truth)
         assert await store.read_candles(series, interval) == [tuple(truth)]
+
+        collecting = daemon._condition.collecting
+        assert collecting is not None
+        assert collecting.rechecker is not None
+        rechecker, begun_us = collecting.rechecker, collecting.rechecker._due_us[series]
+        await eventually(lambda: rechecker._due_us[series] > begun_us, "it is read again")
+        read = rechecker.rechecked_minutes
+        await eventually(lambda: rechecker.rechecked_minutes > read, "it has been read again")
+        assert await store.unconfirmed({series: interval}) == {series: [interval]}
