@@ -119,6 +119,7 @@ async def test_from_init_to_an_exported_file_that_equals_the_market(
         end_us = floor_minute_us(clock.now_us()) // HOUR_US * HOUR_US - HOUR_US
         await _check_gap_and_repair(ask, store, end_us)
         await _check_verify(ask, store, end_us)
+        await _check_newest_candles(ask)
         await _check_export(ask, market, directory, end_us)
 
 
@@ -151,6 +152,16 @@ async def _check_gap_and_repair(ask: Ask, store: TimeseriesStore, end_us: int) -
     assert repaired.json["unknown_before"] == repaired.json["minutes_read"] == 60
     assert repaired.json["unknown_after"] == 0
     assert (await store.gaps({series: (gap[0], end_us)}))[series] == []
+    whole = await ask("repair", "kraken:BTC/USD")
+    assert (whole.code, whole.out.count("nothing is")) == (0, 1), "minutes that are on their way are not judged"
+
+
+async def _check_newest_candles(ask: Ask) -> None:
+    """A quiet market: they lie far back, and the title says from when on they are."""
+    newest = (await ask("candles", "binance:ADA/USDT", "--json")).json["candles"]
+    assert 0 < len(newest) <= 60
+    began = newest[0]["timestamp"][:16].replace("T", " ")
+    assert f"binance:ADA/USDT 1m · {began} to " in (await ask("candles", "binance:ADA/USDT", "--chart")).out
 
 
 async def _check_verify(ask: Ask, store: TimeseriesStore, end_us: int) -> None:
@@ -174,6 +185,10 @@ async def _check_verify(ask: Ask, store: TimeseriesStore, end_us: int) -> None:
     assert revisions.json["revisions"][-1]["why"] == "repaired by hand"
     assert revisions.json["revisions"][-1]["before"]["volume"] == wrong[5]
     assert revisions.json["revisions"][-1]["after"]["volume"] == right[5]
+    of_all = await ask("revisions", "--json")
+    assert revisions.json["revisions"][-1] in of_all.json["revisions"]
+    assert {(one["exchange"], one["symbol"]) for one in of_all.json["revisions"]} >= {("binance", "BTC/USDT")}
+    assert "binance:BTC/USDT  " in (await ask("revisions", "-x", "binance")).out
 
 
 async def _check_export(ask: Ask, market: SimulatedMarket, directory: Path, end_us: int) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval
-from fullon_ohlcv.timeframe import Timeframe
+from fullon_ohlcv.timeframe import Timeframe, to_us
 from fullon_ohlcv_service.columns import Cell, Column, print_table
 from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.screen import (
@@ -100,6 +100,8 @@ async def _read(
             async with ledger.store.connection("read candles") as connection:
                 start_us = max(min(source.first_us for source in sources), end_us - 40 * SHOWN * width_us)
                 rows = (await read_candles(connection, sources, Window(timeframe, start_us, end_us)))[-SHOWN:]
+            if rows:
+                start_us = to_us(rows[0][0])
         return one, (start_us, end_us), rows
 
 

@@ -71,6 +71,7 @@ def draw_candles(rows: Sequence[Row], title: str, path: Path) -> None:
     """Draw candles, oldest left, with their volume below."""
     figure = _figure(12, 6)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    upper.use_sticky_edges = False  # else the lowest candle touches the frame
     places = range(len(rows))
     colors = [UP if row[4] >= row[1] else DOWN for row in rows]
     upper.vlines(places, [row[3] for row in rows], [row[2] for row in rows], colors=colors, linewidth=0.8)

@@ -11,6 +11,7 @@ from fullon_ohlcv.records import Interval, Series, State
 from fullon_ohlcv_service.commands.again import pieces, progress
 from fullon_ohlcv_service.commands.screen import AsJson, From, SymbolName, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US
 from fullon_ohlcv_service.commands.times import parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.errors import CommandError
@@ -47,6 +48,8 @@ def repair(
 ) -> None:
     """Fill the gaps of a symbol now, whether the daemon runs or not; by default all that is wanted of it.
 
+    Without --to the newest three minutes are filled too, but not judged: they are on their way.
+
     With --force everything in the time is read again; what a candle was before stays among its `revisions`.
     Exit code 0: nothing is unknown any more; 1: something is; 2: not possible.
 
@@ -59,20 +62,25 @@ def repair(
     if as_json:
         print_json(_as_json(done))
     else:
-        make_console().print(_sentence(done, force=force))
+        make_console().print(_sentence(done))
     raise typer.Exit(1 if done.unknown_after else 0)
 
 
-def _sentence(done: Repaired, *, force: bool) -> str:
+def _sentence(done: Repaired) -> str:
     if not (done.asked_minutes or done.unknown_after):
         return f"{done.one}: nothing is missing; --force reads it again all the same"
-    parts = [f"read {done.asked_minutes:,} minutes", f"{done.changed:,} rows changed"]
-    if not force or done.unknown_before:
-        parts.append(f"{max(0, done.unknown_before - done.unknown_after):,} minutes accounted for")
+    parts = [f"read {_count(done.asked_minutes, 'minute')}", f"{_count(done.changed, 'row')} changed"]
+    if done.unknown_before:
+        accounted = max(0, done.unknown_before - done.unknown_after)
+        parts.append(f"{_count(accounted, 'minute')} accounted for")
     parts.append(f"{done.unknown_after:,} unknown still" if done.unknown_after else "nothing is unknown")
     if done.unavailable:
         parts.append(f"{done.unavailable:,} unavailable")
     return f"{done.one}: {', '.join(parts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _as_json(done: Repaired) -> dict[str, Any]:
@@ -100,10 +108,13 @@ async def _repair(name: str, start: str | None, end: str | None, *, force: bool)
         exchange = await runtime.exchanges.get(one.exchange)
         collector = _collector_for(runtime, exchange)
         series = await runtime.store.series(one.exchange, one.symbol, collector.channel)
-        before, _ = await _minutes(ledger, one, interval)
+        # The newest minutes are on their way, and what is asked for them is asked in passing.
+        judged_us = min(interval[1], wanted[1] - TAIL_MAX_US) if end is None else interval[1]
+        judged = interval[0], max(interval[0], judged_us)
+        before, _ = await _minutes(ledger, one, judged)
         asked = [interval] if force else (await runtime.store.gaps({series: interval}))[series]
         read_us, changed = await _read_again(collector, exchange, series, asked)
-        after, unavailable = await _minutes(ledger, one, interval)
+        after, unavailable = await _minutes(ledger, one, judged)
     return Repaired(one, interval, read_us // MINUTE_US, changed, before, after, unavailable)
 
 
