@@ -58,20 +58,18 @@ def _collected(context: typer.Context) -> Sequence[tuple[str, str]]:
 
     Embedded servers that do not run are not started for this.
     """
-    from fullon_embedded import EmbeddedServers  # noqa: PLC0415 - most commands are not completed
-    from fullon_ohlcv_service.commands.session import (  # noqa: PLC0415
+    from fullon_ohlcv_service.commands.session import (  # noqa: PLC0415 - most commands are not completed
         KNOWN_ERRORS,
         be_quiet,
-        embedded_directory,
+        database_runs,
         servers,
     )
-    from fullon_ohlcv_service.config.servers import missing_servers  # noqa: PLC0415
 
     said = context.find_root().params
     be_quiet()
     try:
         choose_environment(env_file=said["env_file"], data_dir=said["data_dir"], demo=said["demo"])
-        if "postgres" in missing_servers() and EmbeddedServers(embedded_directory()).pids()["PostgreSQL"] is None:
+        if not database_runs():
             return []
         with servers(), asyncio.Runner() as runner:
             return runner.run(_ask())

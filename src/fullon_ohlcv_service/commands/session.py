@@ -56,6 +56,11 @@ def embedded_directory() -> Path:
     return EmbeddedServers(default_data_dir()).data_dir
 
 
+def database_runs() -> bool:
+    """Tell whether there is a database to ask: one that the environment names, or an embedded one that runs."""
+    return "postgres" not in missing_servers() or EmbeddedServers(default_data_dir()).pids()["PostgreSQL"] is not None
+
+
 @contextmanager
 def servers(*, create: bool = False) -> Iterator[None]:
     """Have servers: those that the environment names, or the embedded ones, which other programs may be using.
