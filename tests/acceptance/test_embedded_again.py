@@ -6,13 +6,27 @@ import signal
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
-from cli_process import run_cli
 from support import eventually
 
 from fullon_embedded import EmbeddedServers
+from fullon_ohlcv.connection import Target, connect
+from fullon_ohlcv.writer_lock import find_writer
 
 STOP_S = 20
+
+
+async def has_writer() -> bool:
+    """Tell whether a daemon holds the database that the environment names; False while that recovers."""
+    try:
+        connection = await connect(Target.from_env())
+    except (OSError, asyncpg.PostgresError):
+        return False
+    try:
+        return await find_writer(connection) is not None
+    finally:
+        await connection.close()
 
 
 @pytest.mark.timeout(120)
@@ -41,10 +55,9 @@ async def test_killed_embedded_servers_are_started_again_and_collecting_goes_on(
 
         await eventually(run_again, "both run again")
 
-        async def collects() -> bool:
-            return bool((await run_cli("status", "--json")).json["daemon"]["running"])
-
-        await eventually(collects, "the daemon is the writer again")
+        for name, value in servers.environment().items():
+            monkeypatch.setenv(name, value)
+        await eventually(has_writer, "the daemon is the writer again")
         daemon.send_signal(signal.SIGTERM)
         async with asyncio.timeout(STOP_S):
             assert await daemon.wait() == 0, log.read_text()
