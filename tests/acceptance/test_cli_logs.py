@@ -9,7 +9,7 @@ import pexpect
 import pytest
 from cli_process import run_cli
 
-PATIENCE_S = 60
+PATIENCE_S = 30
 LINES = {
     "INFO": "reached exchange=kraken markets=2",
     "WARNING": "stale stream exchange=kraken symbol=BTC/USD",
@@ -51,6 +51,24 @@ def test_on_a_terminal_each_level_has_its_colour(log: Path) -> None:
 
 async def test_in_a_pipe_the_lines_are_those_of_the_file(log: Path) -> None:
     assert (await run_cli("logs", "kraken", "--file", str(log))).out == log.read_text()
+
+
+def test_a_log_that_is_followed_is_followed_into_the_file_that_takes_its_place(log: Path) -> None:
+    following = pexpect.spawn(
+        sys.executable,
+        ["-m", "fullon_ohlcv_service.cli", "logs", "--follow", "--file", str(log)],
+        encoding="utf-8",
+        timeout=PATIENCE_S,
+    )
+    following.expect_exact(LINES["ERROR"])
+    log.rename(log.with_suffix(".1"))
+    with log.with_suffix(".1").open("a") as old:
+        old.write("2026-11-20T12:31:00.000Z │ INFO     │ fullon │ the last of the old\n")
+    log.write_text("2026-11-20T12:32:00.000Z │ INFO     │ fullon │ the first of the new\n")
+    following.expect_exact("the last of the old")
+    following.expect_exact("the first of the new")
+    following.sendintr()
+    following.expect(pexpect.EOF)
 
 
 @pytest.mark.timeout(120)

@@ -65,8 +65,9 @@ def logs(
                 log.readline()
             found = deque(is_meant(log), maxlen=lines)
             _print(found, console)
-            if follow:
-                _follow(log, is_meant, console)
+            read_to = log.tell()
+        if follow:
+            _follow(path, read_to, is_meant, console)
     except FileNotFoundError:
         raise CommandError(
             f"there is no log at {path}: {say_command('run')} writes one; of a daemon started otherwise, LOG_FILE_PATH "
@@ -116,7 +117,21 @@ def _print(lines: Iterable[tuple[str, str]], console: Console) -> None:
             print(line, flush=True)
 
 
-def _follow(log: TextIO, is_meant: EntryFilter, console: Console) -> None:
+def _follow(path: Path, begin: int, is_meant: EntryFilter, console: Console) -> None:
+    """Print what is written from the place `begin` on, also into the files that take this one's place."""
     while True:
-        _print(is_meant(iter(log.readline, "")), console)
-        time.sleep(POLL_S)
+        with path.open(encoding="utf-8", errors="replace") as log:
+            log.seek(begin)
+            while not _is_replaced(log, path):
+                _print(is_meant(iter(log.readline, "")), console)
+                time.sleep(POLL_S)
+            _print(is_meant(iter(log.readline, "")), console)
+        begin = 0
+
+
+def _is_replaced(log: TextIO, path: Path) -> bool:
+    """Tell whether another file stands at `path` by now."""
+    try:
+        return not os.path.samestat(os.fstat(log.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
