@@ -109,6 +109,32 @@ async def test_a_page_that_is_no_answer_is_never_taken_for_no_candles(
             await all_pages(exchange.fetch_candles(symbol, "1m", START_US - HOUR_US, START_US))
 
 
+@pytest.mark.parametrize(("breaks_off", "why"), [(False, "Cannot connect to host"), (True, "payload is not completed")])
+async def test_what_does_not_answer_is_tried_again_and_said_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, breaks_off: bool, why: str
+) -> None:
+    """ccxt itself names no more than the address, and calls a body that breaks off a refusal."""
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nContent-Type: application/json\r\n\r\n[")
+        writer.close()
+
+    monkeypatch.setattr("fullon_exchange.ccxt_adapter.rest._ATTEMPTS_MAX", 1)
+    server = await asyncio.start_server(break_off, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("FULLON_BITGET_ORIGIN", f"http://127.0.0.1:{port}")
+    async with server:
+        if not breaks_off:
+            server.close()
+        async with open_exchange("bitget") as exchange:
+            with pytest.raises(ExchangeUnavailable) as raised:
+                await exchange.fetch_listings()
+    said = str(raised.value)
+    assert said.startswith(f"bitget: no answer to GET http://127.0.0.1:{port}/")
+    assert why in said
+
+
 async def test_rows_of_none_are_no_candles(market: Any) -> None:
     async with open_exchange("binance", via="ccxt") as exchange:
         await exchange.fetch_listings()

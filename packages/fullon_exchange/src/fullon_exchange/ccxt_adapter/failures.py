@@ -1,7 +1,6 @@
 """ccxt's errors as ours."""
 
-import asyncio
-
+import aiohttp
 import ccxt
 
 from fullon_exchange.errors import (
@@ -14,6 +13,8 @@ from fullon_exchange.errors import (
     UnknownSymbol,
 )
 
+_NO_ANSWER = (aiohttp.ClientError, OSError)
+"""What ccxt meets on the way to an answer, time-outs included: it says where, and leaves why to the cause."""
 _WITHOUT_CREDENTIALS = (ccxt.AuthenticationError, ccxt.ArgumentsRequired, ccxt.NotSupported)
 
 
@@ -29,7 +30,10 @@ def translate(
         return error
     if isinstance(error, (ccxt.RateLimitExceeded, ccxt.DDoSProtection)):
         return RateLimited(sentence, exchange=exchange, retry_after_s=retry_after_s)
-    if isinstance(error, (ccxt.OperationFailed, OSError, asyncio.TimeoutError)):
+    if isinstance(cause := error.__cause__, _NO_ANSWER):
+        where, why = sentence.removeprefix(f"{exchange} "), str(cause) or type(cause).__name__
+        return ExchangeUnavailable(f"no answer to {where}: {why}", exchange=exchange)
+    if isinstance(error, (ccxt.OperationFailed, *_NO_ANSWER)):
         return ExchangeUnavailable(sentence, exchange=exchange)
     if isinstance(error, ccxt.BadSymbol):
         return UnknownSymbol(sentence, exchange=exchange, symbol=symbol)
