@@ -144,13 +144,25 @@ class LiveCollector(ABC):
         Raises:
             RuntimeError: it is streaming already.
         """
+        await self._collect_by_hand(self._symbols)
+
+    async def start_symbol(self, symbol: Symbol) -> None:
+        """Stream `symbol`, and of the others only those that are added, until `stop_collection()` or cancelled.
+
+        Raises:
+            RuntimeError: it is streaming already.
+            ValueError: not a symbol with a name and an exchange.
+        """
+        await self._collect_by_hand([symbol])
+
+    async def _collect_by_hand(self, symbols: Collection[Symbol] | None) -> None:
         if not self._ended.is_set():
             raise RuntimeError("this collector is streaming already; add_symbol() adds to it")
         self._ended.clear()
         self._stop.clear()
         try:
             async with AsyncExitStack() as stack:
-                await self._prepare_by_hand(stack)
+                await self._prepare_by_hand(stack, symbols)
                 async with asyncio.TaskGroup() as group:
                     streaming = group.create_task(self._run_by_hand())
                     await self._stop.wait()
@@ -158,13 +170,13 @@ class LiveCollector(ABC):
         finally:
             self._ended.set()
 
-    async def _prepare_by_hand(self, stack: AsyncExitStack) -> None:
+    async def _prepare_by_hand(self, stack: AsyncExitStack, symbols: Collection[Symbol] | None) -> None:
         alone = self._runtime is None
         if alone:
             self._runtime = await stack.enter_async_context(self._open_runtime())
             stack.callback(setattr, self, "_runtime", None)
             stack.callback(setattr, self, "_say_status", None)
-        chosen = await choose_symbols(self._symbols, self._rt.config)
+        chosen = await choose_symbols(symbols, self._rt.config)
         self._wanted = by_exchange(chosen | self._added)
         if alone:
             self._show(self._everything())

@@ -257,6 +257,22 @@ class TestLiveCollectors:
         assert place.candles_are_true(symbol, await candles(symbol))
 
     @pytest.mark.parametrize("kind", ["live_ohlcv", "live_trade"])
+    async def test_start_symbol_streams_one_symbol_alone_and_takes_any_of_the_exchange(
+        self, kind: str, place: Place
+    ) -> None:
+        named, one = (place.binance, unnamed("binance", "ETH/USDT"))
+        if kind == "live_trade":
+            named, one = place.kraken, unnamed("kraken", "ETH/USD")
+        collector = KINDS[kind]()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(collector.start_symbol(one))
+            await eventually(lambda: collector.is_collecting(one), "the one symbol is streamed")
+            assert not collector.is_collecting(named)
+            await collector.stop_collection()
+        with pytest.raises(ValueError, match="Invalid symbol"):
+            await collector.start_symbol(Symbol(symbol="BTC/USD"))
+
+    @pytest.mark.parametrize("kind", ["live_ohlcv", "live_trade"])
     async def test_a_symbol_can_be_added(self, kind: str, place: Place) -> None:
         first, added = (place.binance, unnamed("binance", "ETH/USDT"))
         if kind == "live_trade":
