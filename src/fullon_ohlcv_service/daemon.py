@@ -5,8 +5,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections import ChainMap
+from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,8 @@ class OhlcvServiceDaemon:
         self._runtime: Runtime | None = None
         self._condition = Condition()
         self._http: HttpServer | None = None
+        self._failing: list[MutableMapping[str, str]] = []
+        """What fails just now of each set of parts, and why."""
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -160,6 +164,7 @@ class OhlcvServiceDaemon:
         if (manager := ServiceManager.from_env()) is not None:
             parts["systemd"] = SystemdReport(manager, self._condition).run
         async with Supervisor("fullon.ohlcv.daemon", _by_name(parts)) as running:
+            self._failing = [running.failures]
             await running.want(parts.keys())
             yield
 
@@ -201,8 +206,11 @@ class OhlcvServiceDaemon:
         return False
 
     def _wait_because(self, why: str) -> None:
-        if not self._stop.is_set():
-            self._condition.become(Doing.WAITING, why)
+        if self._stop.is_set():
+            return
+        self._condition.become(Doing.WAITING, why)
+        if self._console is not None:
+            self._console.print(f"{self._condition.sentence} · Ctrl-C ends it", markup=False, highlight=False)
 
     async def _stay_writer(self, lock: WriterLock) -> None:
         """End collecting when another daemon has become the writer while the database was away from us."""
@@ -263,15 +271,11 @@ class OhlcvServiceDaemon:
         parts["status"] = reporter.run
         parts["closed candles"] = runtime.closings.run
         parts["writer"] = lambda: self._stay_writer(lock)
-        if self._servers is not None:
-            servers = self._servers
-            parts["servers"] = lambda: self._keep_servers(servers)
-        if self._console is not None:
-            console = self._console
-            parts["table"] = lambda: show_table(runtime.board, console)
+        parts |= self._parts_at_hand(runtime)
         _log.info("started", pid=os.getpid())
         try:
             async with _storing(batcher), Supervisor("fullon.ohlcv.daemon", _by_name(parts)) as running:
+                self._failing[1:] = [running.failures]
                 await running.want(parts.keys())
                 await self._ending.wait()
                 _log.info("stopping")
@@ -280,6 +284,15 @@ class OhlcvServiceDaemon:
             self._wait_because("no longer the writer")
             await reporter.stop()
             _log.info("stopped")
+
+    def _parts_at_hand(self, runtime: Runtime) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what runs only on servers of our own, or on a terminal."""
+        parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        if self._servers is not None:
+            parts["servers"] = partial(self._keep_servers, self._servers)
+        if self._console is not None:
+            parts["table"] = partial(show_table, runtime.board, self._console, lambda: ChainMap(*self._failing))
+        return parts
 
     async def _reconcile(
         self, config: OhlcvServiceConfig, apply: Callable[[set[WantedSymbol]], Coroutine[Any, Any, None]]

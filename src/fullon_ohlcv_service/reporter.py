@@ -49,11 +49,13 @@ class StatusReporter:
         while True:
             try:
                 await self.refresh()
+                self._runtime.board.unreadable = ""
                 if loop.time() >= heartbeat_due_s:
                     heartbeat_due_s = loop.time() + self._heartbeat_s
                     await self._heartbeat()
                 self._said = ""
             except (StorageUnavailable, CacheError) as error:
+                self._runtime.board.unreadable = str(error)
                 if str(error) != self._said:
                     self._said = str(error)
                     self._log.warning("status not refreshed", why=self._said)

@@ -113,6 +113,8 @@ class StatusBoard:
         """By venue: why it cannot be reached just now."""
         self.stream_entries: dict[str, int] = {}
         """By venue: entries of its Redis stream that are not stored yet."""
+        self.unreadable = ""
+        """Why the ledger cannot be looked at just now; the lines are what it said last."""
         self.told = False
         """Whether it is known what is wanted."""
         self._refreshed_s = time.monotonic()

@@ -82,12 +82,11 @@ class Supervisor(Generic[Key]):
         while True:
             started_s = loop.time()
             try:
-                await self._work(key)
+                await self._watched_work(key)
             except Exception as raised:  # noqa: BLE001 - the supervisor's: whatever failed, the siblings go on
                 error = cause_of(raised)
                 if loop.time() - started_s > HEALTHY_S:
                     delay_s = DELAY_FIRST_S
-                    self.failures.pop(key, None)
                 self._say(key, error)
                 asked_s: float | None = getattr(error, "retry_after_s", None)
                 await asyncio.sleep(asked_s or random.uniform(0.1, delay_s))  # noqa: S311
@@ -95,6 +94,13 @@ class Supervisor(Generic[Key]):
             else:
                 self.failures.pop(key, None)
                 return
+
+    async def _watched_work(self, key: Key) -> None:
+        healthy = asyncio.get_running_loop().call_later(HEALTHY_S, self.failures.pop, key, None)
+        try:
+            await self._work(key)
+        finally:
+            healthy.cancel()
 
     def _say(self, key: Key, error: Exception) -> None:
         sentence = str(error) or type(error).__name__

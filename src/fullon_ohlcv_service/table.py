@@ -2,12 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from fullon_ohlcv_service.columns import Cell, Column, make_table
@@ -15,7 +14,9 @@ from fullon_ohlcv_service.status import Phase, StatusBoard, SymbolStatus
 
 REFRESH_S = 0.5
 HEAD_LINES = 4
-PROBLEMS_SHOWN = 3
+ROWS_MIN = 5
+PROBLEMS_SHOWN = 5
+NAMES_SHOWN = 2
 COLUMNS = (
     Column("exchange"),
     Column("symbol"),
@@ -39,48 +40,71 @@ _STYLE = {
 _ATTENTION = dict.fromkeys(Phase, 3) | {Phase.REFUSED: 0, Phase.WAITING: 1, Phase.CATCHING_UP: 2}
 
 
-async def show_table(board: StatusBoard, console: Console) -> None:
-    """Draw the board on the terminal until cancelled."""
-    with Live(build_table(board, console), console=console, auto_refresh=False) as live:
+async def show_table(board: StatusBoard, console: Console, failing: Callable[[], Mapping[str, str]] = dict) -> None:
+    """Draw the board on the terminal until cancelled; `failing` names parts of the daemon that fail, and says why."""
+    with Live(build_screen(board, console, failing()), console=console, auto_refresh=False) as live:
         try:
             while True:
                 await asyncio.sleep(REFRESH_S)
-                live.update(build_table(board, console), refresh=True)
+                live.update(build_screen(board, console, failing()), refresh=True)
         finally:
-            live.update(build_table(board, console), refresh=True)
+            live.update(build_screen(board, console, failing()), refresh=True)
 
 
-def build_table(board: StatusBoard, console: Console) -> Table:
-    """Return the table of as many symbols as the terminal has room for, those that need attention first."""
+def build_screen(board: StatusBoard, console: Console, failing: Mapping[str, str]) -> Group:
+    """Return a table of as many symbols as the terminal has room for, those that need attention first, and below it
+    how many are in which phase, and what is wrong.
+    """
     lines = board.lines()
-    summary = _summary(board, lines)
-    room = max(5, console.size.height - HEAD_LINES - len(summary))
+    said = [_counts(lines), *_problems(board, lines, failing)]
+    room = max(ROWS_MIN, console.size.height - HEAD_LINES - sum(_height(one, console) for one in said))
     shown = lines if len(lines) <= room else sorted(lines, key=lambda line: _ATTENTION[line.phase])[:room]
     if len(shown) < len(lines):
-        summary[0] += f"; {len(lines) - len(shown)} more not shown"
+        said[0] += f"; {len(lines) - len(shown)} more not shown"
     now = datetime.fromtimestamp(board.clock.now_us() // 1_000_000, UTC)
+    title = Text(f"fullon_ohlcv_service · {now:%Y-%m-%d %H:%M:%S} UTC · Ctrl-C ends it", "italic")
     table = make_table(console, COLUMNS, [_cells(line, now) for line in shown])
-    table.title = f"fullon_ohlcv_service · {now:%Y-%m-%d %H:%M:%S} UTC · Ctrl-C ends it"
-    table.caption = "\n".join(summary)
-    table.title_justify = table.caption_justify = "left"
-    return table
+    return Group(title, table, *(Text(one, "dim italic") for one in said))
 
 
-def _summary(board: StatusBoard, lines: Sequence[SymbolStatus]) -> list[str]:
-    """Return the lines below the table: how many are in which phase, and what is wrong."""
-    counts = Counter(line.phase for line in lines)
-    said = [", ".join(f"{counts[phase]} {phase.value}" for phase in Phase if counts[phase])]
+def _height(sentence: str, console: Console) -> int:
+    return len(Text(sentence).wrap(console, console.width))
+
+
+def _counts(lines: Sequence[SymbolStatus]) -> str:
     if not lines:
-        said = ["no symbols in the database yet; waiting for some: `fullon-ohlcv symbols add`"]
+        return "no symbols in the database yet; waiting for some: `fullon-ohlcv symbols add`"
+    counts = Counter(line.phase for line in lines)
+    return ", ".join(f"{counts[phase]} {phase.value}" for phase in Phase if counts[phase])
+
+
+def _problems(board: StatusBoard, lines: Sequence[SymbolStatus], failing: Mapping[str, str]) -> list[str]:
+    """Return what is wrong, one sentence each, what concerns most first."""
+    said = [f"not up to date: {board.unreadable}"] if board.unreadable else []
+    said += [f"{name}, tried again: {why}" for name, why in failing.items()]
+    said += _troubles([line for line in lines if line.phase is Phase.REFUSED])
+    for name, why in sorted(board.venue_problems.items()):
+        said.append(f"{name} cannot be reached, tried again for ever: {why.removeprefix(f'{name}: ')}")
+    said += _troubles([line for line in lines if line.phase is not Phase.REFUSED])
+    if len(said) > PROBLEMS_SHOWN:
+        said[PROBLEMS_SHOWN:] = [f"and {len(said) - PROBLEMS_SHOWN} more: fullon-ohlcv status"]
     if coarse := sum(bool(line.coarse_us) for line in lines):
         said.append(f"older than 1m candles reach, coarser ones: {coarse} symbols")
-    for name, why in sorted(board.venue_problems.items()):
-        said.append(f"{name} cannot be reached, tried again for ever: {why}")
-    sick = [line for line in lines if line.problem]
-    said += [f"{line.wanted}: {line.problem}" for line in sick[:PROBLEMS_SHOWN]]
-    if len(sick) > PROBLEMS_SHOWN:
-        said.append(f"and {len(sick) - PROBLEMS_SHOWN} more: fullon-ohlcv status")
     return said
+
+
+def _troubles(lines: Sequence[SymbolStatus]) -> list[str]:
+    """Return what is wrong with symbols; those with the same trouble share a sentence."""
+    named: dict[str, list[str]] = {}
+    for line in lines:
+        if line.problem:
+            named.setdefault(line.problem, []).append(str(line.wanted))
+    return [f"{_names(names)}: {why}" for why, names in named.items()]
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _cells(line: SymbolStatus, now: datetime) -> list[Cell]:

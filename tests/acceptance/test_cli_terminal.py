@@ -193,6 +193,18 @@ async def test_an_operators_day_from_init_to_the_exported_file(wide_market: Simu
     assert len(truth) > 100
 
 
+def test_what_is_waited_for_is_on_the_screen(servers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has left the console to the table, and there is no table yet."""
+    monkeypatch.setenv("DB_HOST", "127.0.0.1")
+    monkeypatch.setenv("DB_PORT", "9")
+    terminal = spawn("run")
+    terminal.expect(r"waiting: .*127\.0\.0\.1.*Ctrl-C ends it")
+    terminal.sendintr()
+    said, code = ended(terminal)
+    assert code == 0, said
+    assert "waiting" not in said
+
+
 @pytest.mark.timeout(120)
 async def test_no_is_no(seeded: SimulatedMarket) -> None:
     def decline() -> tuple[str, int | None]:
