@@ -76,7 +76,7 @@ demo: install
 	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.demo; exit $$?
 
 run: install
-	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.daemon; exit $$?
+	@$(FOREGROUND) $(BIN)/fullon-ohlcv run; exit $$?
 
 # Needs Poetry; what it resolved goes into requirements.txt for everybody else.
 lock:

@@ -167,6 +167,11 @@ def test_continuous_integration_is_what_people_run() -> None:
     assert re.findall(r"^exec (.*)$", script, flags=re.MULTILINE) == ["make test </dev/null"]
 
 
+def test_make_run_is_the_command_of_the_readme_so_that_its_log_can_be_shown() -> None:
+    planned = subprocess.run(["make", "--dry-run", "run"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ".venv/bin/fullon-ohlcv run;" in planned.stdout
+
+
 def test_the_readme_of_each_package_is_there_and_the_license_is_one() -> None:
     for project in PROJECTS:
         content = read_toml(project / "pyproject.toml")["project"]
