@@ -87,8 +87,10 @@ class HttpServer:
             try:
                 await site.start()
             except OSError as error:
+                # asyncio repeats the address; what getaddrinfo says has a negative number.
+                why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
                 raise CannotListen(
-                    f"cannot listen on {self._bind}: {error.strerror or error}; collecting goes on without /metrics, "
+                    f"cannot listen on {self._bind}: {why}; collecting goes on without /metrics, "
                     "/live, /ready and /status; free the port, or set OHLCV_HTTP_BIND to another or to nothing"
                 ) from error
             host, port = runner.addresses[0][:2]
