@@ -16,6 +16,7 @@ from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.audit import audit
 from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE, keep_log
+from fullon_ohlcv_service.commands.screen import make_console
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import run, serve, take_terminal
@@ -87,7 +88,7 @@ async def _say_audit(market: SimulatedMarket) -> None:
     end_us = floor_minute_us(Clock.from_env().now_us())
     async with TimeseriesStore.open(test=config.test_mode) as store:
         found = await audit(store, market, wanted, end_us=end_us)
-    print(f"Checked: {found}")
+    make_console().print(f"Checked: {found}")
     for example in found.examples:
         print(f"  {example}")
     command = Path(sys.executable).with_name("fullon-ohlcv")
