@@ -95,8 +95,8 @@ class OhlcvServiceDaemon:
 
         Raises:
             ConfigurationError: a setting cannot be used.
-            OrmError, StorageError: a database refuses us (a wrong password, a newer schema); one that is merely
-                away is waited for.
+            OrmError, StorageError, CacheError: a server refuses us (a wrong password, a newer schema); a database
+                that is merely away is waited for.
             RuntimeError: this daemon is running already.
         """
         if not self._ended.is_set():
@@ -174,7 +174,8 @@ class OhlcvServiceDaemon:
         while not self._stop.is_set():
             try:
                 await init_db()
-                async with open_runtime(self._config):
+                async with open_runtime(self._config) as runtime:
+                    await _refuse_wrong_login(runtime)
                     return
             except (DatabaseUnavailable, StorageUnavailable, CacheError) as error:
                 if not getattr(error, "retryable", False):
@@ -384,6 +385,19 @@ class OhlcvServiceDaemon:
                 await event.wait()
         except TimeoutError:
             pass
+
+
+async def _refuse_wrong_login(runtime: Runtime) -> None:
+    """Ask whether Redis takes what it is called with; one that is merely away is not waited for: candles need none.
+
+    Raises:
+        CacheError: it refuses us; names the variable.
+    """
+    try:
+        await runtime.process_cache.ping()
+    except CacheError as error:
+        if not error.retryable:
+            raise
 
 
 @asynccontextmanager

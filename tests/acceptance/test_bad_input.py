@@ -74,6 +74,12 @@ def test_a_database_name_that_cannot_be_is_named(tmp_path: Path, environment: di
     assert "DB_OHLCV_NAME" in sentence
 
 
+def test_a_password_that_redis_refuses_is_named_and_not_shown(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = run_daemon(tmp_path, environment | {"REDIS_PASSWORD": "correct-horse"}, "--duration", "5")
+    assert "REDIS_PASSWORD is refused" in sentence_of(done)
+    assert "correct-horse" not in done.stdout + done.stderr
+
+
 def test_a_database_that_is_away_is_waited_for_and_said_once(tmp_path: Path, environment: dict[str, str]) -> None:
     done = run_daemon(tmp_path, environment | {"DB_HOST": "127.0.0.1", "DB_PORT": "9"}, "--duration", "7")
     assert done.returncode == 0, done.stderr
