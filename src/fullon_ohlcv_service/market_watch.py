@@ -218,7 +218,8 @@ class MarketWatch:
         await self._runtime.store.set_state(*news)
         for state, was in news.items():
             markets.put(state)
-            if state.state is not was.state:
+            # A venue's end has been said, once for all of its symbols, by whoever was refused it.
+            if state.state is not was.state and state.state is not Lifecycle.CLOSED:
                 log = self._log
                 if state.symbol:
                     log = get_component_logger(f"fullon.ohlcv.collector.{state.exchange}.{state.symbol}")

@@ -171,7 +171,10 @@ class StatusBoard:
         status = self.get(market.exchange, market.symbol)
         if status is None:
             return
-        if market.reason.startswith((UNKNOWN, UNSUPPORTED)):
+        if market.reason.startswith(UNSUPPORTED):
+            # Said already, once for all symbols of the venue.
+            self.set_problem(market.exchange, market.symbol, market.reason)
+        elif market.reason.startswith(UNKNOWN):
             self.refuse(market.exchange, market.symbol, market.reason)
         elif market.state is not Lifecycle.ACTIVE:
             status.problem = market.reason

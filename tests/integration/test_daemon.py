@@ -76,7 +76,7 @@ async def test_a_database_without_symbols_is_waited_on_and_its_first_symbols_are
         await eventually(lambda: is_live(daemon, *ALL), "all four symbols live")
 
 
-async def test_a_symbol_inserted_by_plain_sql_is_collected_and_a_removed_one_let_go_within_five_seconds(
+async def test_what_plain_sql_adds_is_collected_and_what_it_removes_or_switches_off_is_let_go_within_five_seconds(
     seeded: SimulatedMarket, clock: Clock
 ) -> None:
     async with DatabaseContext() as db:
@@ -87,8 +87,9 @@ async def test_a_symbol_inserted_by_plain_sql_is_collected_and_a_removed_one_let
         async with DatabaseContext() as db:
             await db.session.execute(
                 text(
-                    "INSERT INTO symbols (symbol, cat_ex_id, updateframe, backtest, base, quote) SELECT 'ADA/USD',"
-                    " cat_ex_id, '1m', 1, 'ADA', 'USD' FROM cat_exchanges WHERE name = 'kraken'"
+                    "INSERT INTO symbols (symbol, cat_ex_id, updateframe, backtest, base, quote, only_ticker)"
+                    " SELECT base || '/USD', cat_ex_id, '1m', 1, base, 'USD', base = 'XRP'"
+                    " FROM cat_exchanges, unnest(ARRAY['ADA', 'XRP']) AS base WHERE name = 'kraken'"
                 )
             )
             await db.session.execute(text("DELETE FROM symbols WHERE symbol = 'BTC/USD'"))
@@ -97,10 +98,21 @@ async def test_a_symbol_inserted_by_plain_sql_is_collected_and_a_removed_one_let
         await eventually(lambda: phase_of(daemon, "kraken", "BTC/USD") is None, "BTC/USD no longer wanted", 5)
         await eventually(lambda: "BTC/USD" not in streamed(daemon, "kraken", "trades"), "BTC/USD streamed no more", 5)
         await eventually(lambda: is_live(daemon, ("kraken", "ADA/USD")), "ADA/USD live")
+        assert phase_of(daemon, "kraken", "XRP/USD") is None, "only its ticker is wanted"
         assert daemon._runtime is not None
         store = daemon._runtime.store
         series = await store.series("kraken", "BTC/USD", "candles1m")
         assert await store.read_candles(series, (clock.now_us() - 600 * MINUTE_US, clock.now_us()))
+
+        board = daemon._runtime.board
+        for statement, left in (
+            ("UPDATE exchanges SET active = false WHERE name = 'binance'", {"kraken:ADA/USD"}),
+            ("UPDATE symbols SET active = false WHERE symbol = 'ADA/USD'", set()),
+        ):
+            async with DatabaseContext() as db:
+                await db.session.execute(text(statement))
+                await db.commit()
+            await eventually(lambda left=left: {str(one.wanted) for one in board.lines()} == left, statement, 5)
 
 
 async def test_another_backtest_and_a_deactivation_take_effect_within_five_seconds(
@@ -161,8 +173,9 @@ async def test_an_unknown_symbol_and_an_unknown_exchange_are_named_and_hurt_nobo
         )
         await db.session.execute(
             text(
-                "INSERT INTO symbols (symbol, cat_ex_id, updateframe, base, quote) SELECT 'BTC/USD', cat_ex_id, '1m',"
-                " 'BTC', 'USD' FROM cat_exchanges WHERE name = 'krakken'"
+                "INSERT INTO symbols (symbol, cat_ex_id, updateframe, base, quote)"
+                " SELECT base || '/USD', cat_ex_id, '1m', base, 'USD'"
+                " FROM cat_exchanges, unnest(ARRAY['BTC', 'ETH']) AS base WHERE name = 'krakken'"
             )
         )
         await db.commit()
@@ -176,6 +189,9 @@ async def test_an_unknown_symbol_and_an_unknown_exchange_are_named_and_hurt_nobo
         assert unknown.phase is elsewhere.phase is Phase.REFUSED
         assert "BTC/USD" in unknown.problem
         assert "kraken" in elsewhere.problem
+    said = [line for line in capfd.readouterr().err.splitlines() if "did you mean kraken" in line]
+    assert len(said) == 1, "once, however many symbols it has"
+    assert "krakken" in said[0]
 
 
 async def test_status_records_beat_while_it_runs_and_are_stopped_when_it_ends(

@@ -258,9 +258,9 @@ async def test_a_closed_venue_is_said_once_asked_nothing_and_what_is_missing_of_
                 return minutes == {State.UNAVAILABLE: 1000}
 
             await eventually(accounted_for, "every minute unavailable")
-        said = [line for line in capfd.readouterr().err.splitlines() if "exchange not collected" in line]
+        said = [line for line in capfd.readouterr().err.splitlines() if "closed for good" in line]
         assert len(said) == 1
-        assert "closed for good" in said[0]
+        assert "exchange not collected" in said[0]
         # Where somebody speaks for it again, it is collected again, and what was unavailable is a gap.
         for name, value in closed.environment().items():
             monkeypatch.setenv(name, value)
