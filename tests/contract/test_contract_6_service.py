@@ -358,6 +358,7 @@ class TestAddSymbols:
         assert await relation(other)
         assert await add_all_symbols() is True
         assert await add_symbol("nowhere-at-all", "BTC/USD") is False
+        assert await add_all_symbols([unnamed("nowhere-at-all", "BTC/USD"), other]) is False
 
 
 class TestConfig:
@@ -377,7 +378,15 @@ class TestConfig:
             for one, symbols in zip(accounts, [["BTC/USD"], ["BTC/USDT"]], strict=True)
         }
 
-    async def test_should_collect_ohlcv_knows_what_is_wanted(self, place: Place) -> None:
+    async def test_should_collect_ohlcv_knows_what_is_wanted_as_the_targets_do(self, place: Place) -> None:
+        async with DatabaseContext() as db:
+            for name, fields in (("OFF/USD", {"active": False}), ("TICK/USD", {"only_ticker": True})):
+                await db.symbols.add_symbol(Symbol(symbol=name, cat_ex_id=place.kraken.cat_ex_id, **fields))
+            await db.commit()
+            targets = await get_collection_targets(await db.users.get_user_id("admin@fullon") or 0)
+        assert targets["kraken"]["symbols"] == ["BTC/USD"]
+        for name in ("OFF/USD", "TICK/USD"):
+            assert not await should_collect_ohlcv("kraken", name)
         assert await should_collect_ohlcv("kraken", "BTC/USD")
         assert not await should_collect_ohlcv("kraken", "ETH/USD")
         assert not await should_collect_ohlcv("nowhere", "BTC/USD")

@@ -213,6 +213,12 @@ async def test_status_records_beat_while_it_runs_and_are_stopped_when_it_ends(
             await eventually(all_run, "a record of the daemon and of each symbol")
             before = await _heartbeat(cache)
             await eventually(lambda: _is_later(cache, before), "a heartbeat")
+
+            async with DatabaseContext() as db:
+                await db.session.execute(text("DELETE FROM symbols WHERE symbol = 'ADA/USD'"))
+                await db.commit()
+            components.remove("kraken:ADA/USD")
+            await eventually(all_run, "the record of a symbol that is removed is stopped")
         assert await running() == set()
 
 
