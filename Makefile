@@ -28,6 +28,9 @@ endif
 # the exit code is the program's.
 FOREGROUND := if [ -t 0 ]; then set -m; fi;
 
+# The demo is nobody's daemon: no .env, and servers of its own.
+DATA_DIR := $(if $(FULLON_DATA_DIR),--data-dir "$(FULLON_DATA_DIR)")
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install test format lint types fault soak bench demo run lock clean
@@ -73,7 +76,7 @@ bench: install
 	@set -e; for program in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$program"; $(BIN)/python "$$program"; done
 
 demo: install
-	@$(FOREGROUND) $(BIN)/python -m fullon_ohlcv_service.demo; exit $$?
+	@$(FOREGROUND) $(BIN)/fullon-ohlcv --env-file /dev/null $(DATA_DIR) demo; exit $$?
 
 run: install
 	@$(FOREGROUND) $(BIN)/fullon-ohlcv run; exit $$?

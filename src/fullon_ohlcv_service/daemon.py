@@ -52,6 +52,7 @@ DEBOUNCE_S = 0.2
 """Changes of the database within this time make one reconcile."""
 SERVER_RETRY_S = 5.0
 SERVERS_CHECK_S = 1.0
+INTERRUPTED = 130
 
 _log = get_component_logger("fullon.ohlcv.daemon")
 
@@ -444,7 +445,8 @@ async def serve(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; the console script `fullon-ohlcv-service`.
 
-    Returns 0 after an orderly stop, 1 with one sentence on standard error when it cannot work.
+    Returns 0 after an orderly stop, 1 with one sentence on standard error when it cannot work, 130 where Ctrl-C came
+    before there was anything to stop.
     """
     parser = argparse.ArgumentParser(
         prog="fullon-ohlcv-service",
@@ -469,6 +471,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
         print(f"fullon-ohlcv-service: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

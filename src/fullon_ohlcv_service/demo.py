@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE, ke
 from fullon_ohlcv_service.commands.screen import make_console
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
-from fullon_ohlcv_service.daemon import run, serve, take_terminal
+from fullon_ohlcv_service.daemon import INTERRUPTED, run, serve, take_terminal
 from fullon_ohlcv_service.errors import ConfigurationError, ServiceError
 from fullon_orm import DatabaseContext, init_db
 from fullon_orm.errors import OrmError
@@ -91,12 +92,15 @@ async def _say_audit(market: SimulatedMarket) -> None:
     make_console().print(f"Checked: {found}")
     for example in found.examples:
         print(f"  {example}")
-    command = Path(sys.executable).with_name("fullon-ohlcv")
+    command = str(Path(sys.executable).with_name("fullon-ohlcv"))
+    if (directory := os.environ["FULLON_DATA_DIR"]) != str(Path.home() / DEMO_DIRECTORY):
+        command += f" --data-dir {shlex.quote(directory)}"
     print(f"Look yourself: {command} --demo status (or coverage, candles BTC/USD, doctor)")
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run the demo; DURATION (seconds) ends it by itself. Returns 0 after an orderly end, 1 with one sentence."""
+    """Run the demo; DURATION (seconds) ends it by itself. Returns 0 after an orderly end, 1 with one sentence,
+    130 where Ctrl-C came before there was anything to end."""
     try:
         duration_s = read_duration()
         os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / DEMO_DIRECTORY))
@@ -111,6 +115,8 @@ def main(arguments: Sequence[str] = ()) -> int:
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

@@ -17,6 +17,7 @@ import pytest
 from cli_process import run_cli
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
+from fullon_ohlcv_service import demo
 from fullon_simulator import SimulatedMarket, SymbolSpec
 
 PATIENCE_S = 60
@@ -191,6 +192,39 @@ async def test_an_operators_day_from_init_to_the_exported_file(wide_market: Simu
     ]
     assert pl.read_parquet(directory / "btc.parquet").rows() == truth
     assert len(truth) > 100
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_catches_up_goes_live_ends_on_ctrl_c_and_goes_on_where_it_was(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make demo` runs it, in an empty home; what a real server needs does not disturb it."""
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.delenv("FULLON_DATA_DIR", raising=False)
+    monkeypatch.setenv("REDIS_PASSWORD", "of-another-server")
+    monkeypatch.setenv("REDIS_DB", "")
+    terminal = spawn("--env-file", os.devnull, "demo")
+    terminal.expect("catching up")
+    terminal.expect(r"([5-9]|1\d) live")
+    terminal.sendintr()
+    said, code = ended(terminal)
+    assert code == 0, said
+    assert "Traceback" not in said
+    assert re.search(r"Checked: .*equal\s+to\s+the\s+market's\s+truth|was left out", said, re.DOTALL)
+
+    # Here, without history, and in no hurry: the comparison is never left out.
+    servers = [f"{kind}_{name}" for kind in ("DB", "REDIS") for name in ("HOST", "PORT", "USER", "PASSWORD")]
+    origins = [f"FULLON_{venue.upper()}_ORIGIN" for venue in demo.VENUES]
+    for variable in (*servers, *origins, "CACHE_PASSWORD"):
+        monkeypatch.setenv(variable, "")  # so that what is set from here on is taken back
+    monkeypatch.setenv("FULLON_DATA_DIR", str(directory / demo.DEMO_DIRECTORY))
+    monkeypatch.setenv("OHLCV_ENABLE_HISTORICAL", "false")
+    monkeypatch.setenv("DURATION", "2")
+    monkeypatch.setattr(demo, "AUDIT_MAX_S", 60.0)
+    assert demo.main() == 0
+    found = re.search(r"Checked: 13 symbols, 18,720 minutes .* ([\d,]+) candles, .*: equal", capsys.readouterr().out)
+    assert found
+    assert int(found[1].replace(",", "")) > 1_000, "what the first run has stored"
 
 
 def test_what_is_waited_for_is_on_the_screen(servers: object, monkeypatch: pytest.MonkeyPatch) -> None:

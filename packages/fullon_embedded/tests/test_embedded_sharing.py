@@ -32,7 +32,7 @@ def test_entering_starts_both_and_leaving_stops_both(new_data_dir: Path) -> None
 def test_only_what_is_wanted_is_started_and_named(data_dir: Path) -> None:
     with start_servers(data_dir, postgres=False) as servers:
         assert running(data_dir) == [False, True]
-        assert set(servers.environment()) == {"REDIS_HOST", "REDIS_PORT"}
+        assert set(servers.environment()) == {"REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "CACHE_PASSWORD"}
 
 
 def test_servers_listen_on_private_sockets_only(data_dir: Path) -> None:

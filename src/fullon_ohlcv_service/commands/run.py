@@ -53,5 +53,5 @@ def demo(context: typer.Context, duration: Duration = None) -> None:
     os.environ["FULLON_DATA_DIR"] = str(said or Path.home() / DEMO_DIRECTORY)
     if duration is not None:
         os.environ["DURATION"] = str(duration)
-    if program.main():
-        raise typer.Exit(2)
+    if code := program.main():
+        raise typer.Exit(code if code == daemon.INTERRUPTED else 2)

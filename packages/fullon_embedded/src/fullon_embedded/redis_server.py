@@ -30,7 +30,8 @@ class Redis:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point a client here; the port has no meaning on a socket path."""
-        return {"REDIS_HOST": str(self.socket), "REDIS_PORT": "6379"}
+        # Passwords too, or one of another server would be sent to this one, which refuses any.
+        return {"REDIS_HOST": str(self.socket), "REDIS_PORT": "6379", "REDIS_PASSWORD": "", "CACHE_PASSWORD": ""}
 
     def pid(self) -> int | None:
         """Return the process id of the running server; None if none runs."""

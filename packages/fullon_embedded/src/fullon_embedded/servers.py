@@ -60,10 +60,11 @@ class EmbeddedServers:
         self._owner_pid = 0
 
     def environment(self) -> dict[str, str]:
-        """Return DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, REDIS_HOST and REDIS_PORT for clients.
+        """Return DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, REDIS_HOST, REDIS_PORT and REDIS_PASSWORD for clients.
 
-        DB_HOST is a socket directory and REDIS_HOST a socket path. Only what was asked for is named. They
-        depend on the data directory alone, so they are right before the servers run, too.
+        DB_HOST is a socket directory and REDIS_HOST a socket path; the passwords are empty, CACHE_PASSWORD too. Only
+        what was asked for is named. They depend on the data directory alone, so they are right before the servers
+        run, too.
         """
         return {name: value for server in self._servers() for name, value in server.environment().items()}
 
