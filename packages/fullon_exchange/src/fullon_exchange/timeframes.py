@@ -1,5 +1,6 @@
 """Arithmetic of candle timeframes, in UTC: pure functions of microseconds."""
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,6 +37,14 @@ class Timeframe:
             return start_us + self.step_us
         month = datetime.fromtimestamp(start_us // SECOND_US, UTC)
         return _epoch_us(month.year + month.month // 12, month.month % 12 + 1)
+
+    def are_consecutive(self, starts_us: list[int]) -> bool:
+        """Tell whether each start is that of the candle after the one before."""
+        if self.step_us is None:
+            return all(self.next_us(earlier) == later for earlier, later in itertools.pairwise(starts_us))
+        return not starts_us or starts_us == list(
+            range(starts_us[0], starts_us[0] + len(starts_us) * self.step_us, self.step_us)
+        )
 
 
 def parse_timeframe(name: str, *, week_anchor_us: int = _MONDAY_US) -> Timeframe:

@@ -98,6 +98,23 @@ def test_every_candle_comes_once_and_every_absence_is_named(
     assert {us for us in absent if us < LAST_END_US - 11 * MINUTE_US} <= named
 
 
+@given(minutes=st.sets(st.integers(0, 90), min_size=1), page_max=st.integers(1, 40), backwards=st.booleans())
+def test_the_order_and_the_repetitions_of_an_answer_change_nothing(
+    minutes: set[int], page_max: int, backwards: bool
+) -> None:
+    """An answer of one run in order is read as a whole, any other bucket by bucket: both say the same."""
+
+    class Stutters(Venue):
+        async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+            answer = await super().fetch(start_us, end_us)
+            return CandleAnswer([*answer.rows[::-1], *answer.rows] if backwards else [*answer.rows, *answer.rows])
+
+    start_us = LAST_END_US - 91 * MINUTE_US
+    present = [start_us + minute * MINUTE_US for minute in minutes]
+    plain = asyncio.run(collect(Venue(present, page_max), start_us, LAST_END_US))
+    assert asyncio.run(collect(Stutters(present, page_max), start_us, LAST_END_US)) == plain
+
+
 async def test_the_running_candle_is_dropped_by_time() -> None:
     source = Venue(range(LAST_END_US - 5 * MINUTE_US, LAST_END_US + 1, MINUTE_US))
     pages = await collect(source, LAST_END_US - 5 * MINUTE_US, NOW_US + HOUR_US)

@@ -25,6 +25,19 @@ def test_a_timestamp_lies_in_the_candle_that_floor_names(name: str, timestamp_us
     assert timeframe.floor_us(end_us) == end_us
 
 
+@given(name=st.sampled_from(NAMES), candles=st.integers(0, 30), left_out=st.integers(0, 30))
+def test_candles_are_consecutive_unless_one_is_left_out(name: str, candles: int, left_out: int) -> None:
+    timeframe = parse_timeframe(name)
+    starts_us = [timeframe.floor_us(us(2024, 1, 15))]
+    for _ in range(candles):
+        starts_us.append(timeframe.next_us(starts_us[-1]))
+    assert timeframe.are_consecutive(starts_us)
+    assert timeframe.are_consecutive([])
+    if 0 < left_out < candles:
+        assert not timeframe.are_consecutive(starts_us[:left_out] + starts_us[left_out + 1 :])
+        assert not timeframe.are_consecutive(starts_us[: left_out + 1] + starts_us[left_out:])
+
+
 def test_months_are_calendar_months_and_weeks_start_on_monday() -> None:
     month = parse_timeframe("1M")
     assert month.floor_us(us(2024, 2, 29, 23, 59)) == us(2024, 2, 1)

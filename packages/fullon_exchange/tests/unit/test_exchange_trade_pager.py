@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -274,6 +275,17 @@ async def test_an_answer_of_nothing_but_unreadable_rows_is_malformed() -> None:
 
     with pytest.raises(MalformedMessage, match="no row can be read"):
         await collect(Garbage([]), NOW_US - HOUR_US, NOW_US)
+
+
+async def test_a_trade_that_an_answer_tells_twice_comes_once() -> None:
+    class Stutters(ById):
+        async def fetch(self, cursor: int) -> TradeAnswer:
+            answer = await super().fetch(cursor)
+            return replace(answer, rows=[row for row in answer.rows for _ in range(2)])
+
+    start_us = NOW_US - HOUR_US
+    rows = tape([start_us + place for place in range(30)])
+    assert records(await collect(Stutters(rows, page_max=7), start_us, NOW_US)) == rows
 
 
 async def test_trades_out_of_order_are_not_lost() -> None:

@@ -6,7 +6,7 @@ published yet: it is named only once it is `_ABSENT_AGE_US` old, and left as a g
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fullon_exchange.answers import CandleAnswer
 from fullon_exchange.clock import Clock
@@ -55,7 +55,7 @@ async def candle_pages(
     end_us = timeframe.floor_us(min(end_us, settled_us))
     first = True
     while position < end_us:
-        answer, runs = await _fetch(source, position, end_us)
+        answer, runs, contradictory = await _fetch(source, position, end_us)
         if not runs and _is_stale(source, answer, position):
             raise PageStuck(
                 f"asked for candles from {position} on, answered {len(answer.rows)} candles that end before it",
@@ -69,7 +69,7 @@ async def candle_pages(
         for run in runs:
             explained.append(await holes.explain(expected, run[0][0]))
             expected = timeframe.next_us(run[-1][0])
-        doubtful = _contradicts(answer) or any(why.startswith(_DOUBTFUL) for hole in explained for _, why in hole)
+        doubtful = contradictory or any(why.startswith(_DOUBTFUL) for hole in explained for _, why in hole)
         for run, hole in zip(runs, explained, strict=True):
             interval = (run[0][0], timeframe.next_us(run[-1][0]))
             yield Page([candle for _, candle in run if candle is not None], interval, hole, doubtful)
@@ -82,20 +82,44 @@ async def candle_pages(
         first = False
 
 
-async def _fetch(source: CandleSource, start_us: int, end_us: int) -> tuple[CandleAnswer, list[list[_Bucket]]]:
-    """Ask, and ask again where something is absent or unreadable; return the fuller answer and its runs.
+class _Reading(NamedTuple):
+    """What an answer says of the asked range."""
+
+    answer: CandleAnswer
+    runs: list[list[_Bucket]]
+    """Its buckets, each once, cut into runs of consecutive ones."""
+    contradictory: bool
+    """True where it says two things of one candle."""
+
+    @property
+    def fullness(self) -> int:
+        """How many buckets it tells of."""
+        return sum(map(len, self.runs))
+
+
+async def _fetch(source: CandleSource, start_us: int, end_us: int) -> _Reading:
+    """Ask, and ask again where something is absent or unreadable; return the fuller reading.
 
     What lies before a full window is not absent, it is gone.
     """
-    answer = await source.fetch(start_us, end_us)
-    buckets = _within(answer, start_us, end_us)
-    runs = _runs(buckets, source.timeframe)
-    begins = bool(buckets) and (buckets[0][0] == start_us or _fills_window(source, answer))
-    if begins and len(runs) == 1 and not answer.unreadable and not _contradicts(answer):
-        return answer, runs
-    again = await source.fetch(start_us, end_us)
-    buckets_again = _within(again, start_us, end_us)
-    return (again, _runs(buckets_again, source.timeframe)) if len(buckets_again) >= len(buckets) else (answer, runs)
+    reading = _read(await source.fetch(start_us, end_us), source.timeframe, start_us, end_us)
+    answer, runs, contradictory = reading
+    begins = bool(runs) and (runs[0][0][0] == start_us or _fills_window(source, answer))
+    if begins and len(runs) == 1 and not answer.unreadable and not contradictory:
+        return reading
+    again = _read(await source.fetch(start_us, end_us), source.timeframe, start_us, end_us)
+    return again if again.fullness >= reading.fullness else reading
+
+
+def _read(answer: CandleAnswer, timeframe: Timeframe, start_us: int, end_us: int) -> _Reading:
+    opens_us = [row.timestamp_us for row in answer.rows]
+    if opens_us and not answer.quiet and timeframe.are_consecutive(opens_us):
+        # Nearly always, and a tenth of the work: each candle once, in order, none absent.
+        buckets: list[_Bucket] = list(zip(opens_us, answer.rows, strict=True))
+        if opens_us[0] < start_us or opens_us[-1] >= end_us:
+            buckets = [bucket for bucket in buckets if start_us <= bucket[0] < end_us]
+        return _Reading(answer, [buckets] if buckets else [], contradictory=False)
+    return _Reading(answer, _runs(_within(answer, start_us, end_us), timeframe), _contradicts(answer))
 
 
 def _contradicts(answer: CandleAnswer) -> bool:

@@ -6,7 +6,9 @@ Where ids are consecutive, a skipped one is asked for once more and then accepte
 """
 
 import itertools
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 from fullon_exchange.answers import TradeAnswer, VenueFacts
@@ -22,6 +24,7 @@ _VOID_MAX_US = HOUR_US
 """A first trade later than this after the asked start makes us ask when the market began."""
 _PROBE_VOID_US = SECOND_US
 """A first trade later than this after the asked start may mean that the venue ignored the start."""
+_time_us = attrgetter("timestamp_us")
 
 
 class TradeSource(Protocol):
@@ -109,14 +112,14 @@ class _TradePager:
                 symbol=self._source.symbol,
                 trades=len(late),
             )
-        rows = sorted(self._carried + fresh, key=lambda row: row.timestamp_us)
+        rows = sorted(self._carried + fresh, key=_time_us)
         claim_us = settled_us
         if fresh and rows[-1].timestamp_us < settled_us:
             claim_us = max(self.position, rows[-1].timestamp_us)
         pages = self._pages(rows, claim_us, unavailable, blocked)
         if late:
             pages.insert(0, Page(late, (pages[0].interval[0],) * 2 if pages else (self.position,) * 2))
-        self._carried = [row for row in rows if row.timestamp_us >= self.position]
+        self._carried = rows[bisect_left(rows, self.position, key=_time_us) :]
         self._known = {row.trade_id for row in answer.rows}
         self._cursor = answer.following
         if claim_us == settled_us:
@@ -148,13 +151,14 @@ class _TradePager:
 
     def _fresh(self, answer: TradeAnswer) -> list[Trade]:
         """Return the rows of an answer that have not been seen and are not older than the asked start."""
-        rows: list[Trade] = []
-        seen = set(self._known)
-        for row in answer.rows:
-            if row.trade_id not in seen and row.timestamp_us >= self._start_us:
-                rows.append(row)
-                seen.add(row.trade_id)
-        return rows
+        known, start_us = self._known, self._start_us
+        rows = [row for row in answer.rows if row.trade_id not in known and row.timestamp_us >= start_us]
+        if len({row.trade_id for row in rows}) == len(rows):
+            return rows
+        first: dict[str, Trade] = {}
+        for row in rows:
+            first.setdefault(row.trade_id, row)
+        return list(first.values())
 
     def _skipped_ids(self, answer: TradeAnswer) -> int:
         """Return how often consecutive ids are not consecutive; 0 where the venue's ids are no sequence."""
@@ -163,6 +167,8 @@ class _TradePager:
         ids = [int(row.trade_id) for row in answer.rows if row.trade_id not in self._known]
         if self._known:
             ids.insert(0, max(map(int, self._known)))
+        if not ids or ids == list(range(ids[0], ids[0] + len(ids))):
+            return 0
         return sum(1 for earlier, later in itertools.pairwise(ids) if later != earlier + 1)
 
     def _leaves_void(self, answer: TradeAnswer, settled_us: int) -> bool:
@@ -179,7 +185,7 @@ class _TradePager:
         lost = [((self.position, begin_us), reason)] if begin_us > self.position else []
         rows = [row for row in answer.rows if begin_us <= row.timestamp_us < settled_us]
         self.position = self.end_us = settled_us
-        return [Page(sorted(rows, key=lambda row: row.timestamp_us), (begin_us, settled_us), lost, self._doubtful)]
+        return [Page(sorted(rows, key=_time_us), (begin_us, settled_us), lost, self._doubtful)]
 
     def _require_progress(self, answer: TradeAnswer, fresh: Sequence[Trade]) -> None:
         facts = (
@@ -248,5 +254,5 @@ class _TradePager:
     def _page(self, rows: Sequence[Trade], until_us: int, unavailable: list[tuple[Interval, str]]) -> Page[Trade]:
         interval = (self.position, until_us)
         self.position = until_us
-        within = [row for row in rows if interval[0] <= row.timestamp_us < until_us]
+        within = rows[bisect_left(rows, interval[0], key=_time_us) : bisect_left(rows, until_us, key=_time_us)]
         return Page(within, interval, unavailable, self._doubtful)
