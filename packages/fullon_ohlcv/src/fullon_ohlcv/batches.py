@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fullon_ohlcv.copy_format import candle_bytes, trade_bytes
+from fullon_ohlcv.copy_format import candle_bytes, trade_bytes, trades_bytes
 from fullon_ohlcv.intervals import checked, subtract
-from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeWrite
+from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeRow, TradeWrite
 from fullon_ohlcv.row_checks import CandleCheck, TradeCheck, is_empty_candle
 from fullon_ohlcv.timeframe import CANDLES_1M, MINUTE_US, TRADES
 
 SAME_TRADE_US = 1_000_000
 """A trade id seen again within this time is the same trade, though its timestamp differs (venues round differently)."""
+TOGETHER_MIN = 16
+"""From so many trades of a series on, it pays to look at them column by column."""
 
 
 class Hull(NamedTuple):
@@ -117,9 +119,8 @@ class TradeBatch(Batch):
     """Encoded trades by series, in the order they came; of one trade id given twice the first counts."""
 
     rows: dict[int, list[bytes]] = field(default_factory=dict)
-    minutes: dict[int, set[int]] = field(default_factory=dict)
-    """The minutes that the rows of each series lie in."""
-    spans: dict[int, Interval] = field(default_factory=dict)
+    times_us: dict[int, list[int]] = field(default_factory=dict)
+    """When each of these rows happened."""
     candles: dict[int, int] = field(default_factory=dict)
     """Trade series → the candle series that is derived from it."""
     _ids: dict[int, dict[str, tuple[int, ...]]] = field(default_factory=dict)
@@ -146,14 +147,40 @@ class TradeBatch(Batch):
         self.series[series.series_id] = series
         if write.candles is not None:
             self._derive(series, write.candles)
+        check = TradeCheck(now_us)
+        suspect: list[Interval] = []
+        if not self._add_together(series.series_id, write.rows, check):
+            suspect = self._add_singly(series, write, check)
+        self._note(series, write, suspect)
+
+    def _add_together(self, series_id: int, rows: Sequence[TradeRow], check: TradeCheck) -> bool:
+        """Add all rows if each is plainly good and new; False, and none added, where each takes a closer look."""
+        if len(rows) < TOGETHER_MIN:
+            return False
+        try:
+            columns = tuple(zip(*rows, strict=True))
+        except (TypeError, ValueError):
+            return False  # not all are rows
+        if not check.plain(columns):
+            return False
+        times_us, ids = columns[0], columns[5]
+        known = self._ids.setdefault(series_id, {})
+        told = dict(zip(ids, zip(times_us, strict=True), strict=True))
+        if len(told) < len(ids) or not known.keys().isdisjoint(told):
+            return False
+        known |= told
+        self.rows.setdefault(series_id, []).extend(trades_bytes(series_id, columns))
+        self.times_us.setdefault(series_id, []).extend(times_us)
+        return True
+
+    def _add_singly(self, series: Series, write: TradeWrite, check: TradeCheck) -> list[Interval]:
+        """Add rows one by one; return what the refused ones make suspect."""
         series_id = series.series_id
         rows = self.rows.setdefault(series_id, [])
-        minutes = self.minutes.setdefault(series_id, set())
+        times_us = self.times_us.setdefault(series_id, [])
         ids = self._ids.setdefault(series_id, {})
         equal = self._equal.setdefault(series_id, {})
         suspect: list[Interval] = []
-        times_us = [*self.spans.get(series_id, ())]
-        check = TradeCheck(now_us)
         for row in write.rows:
             fault = check.fault(row)
             if fault is not None:
@@ -178,10 +205,7 @@ class TradeBatch(Batch):
                 stored = (timestamp_us, price, volume, side, order_type, trade_id)
             rows.append(trade_bytes(series_id, stored, occurrence))
             times_us.append(timestamp_us)
-        if times_us:
-            self.spans[series_id] = (min(times_us), max(times_us))
-            minutes.update({at_us - at_us % MINUTE_US for at_us in times_us})
-        self._note(series, write, suspect)
+        return suspect
 
     def _derive(self, trades: Series, candles: Series) -> None:
         if candles.channel != CANDLES_1M:
@@ -192,8 +216,9 @@ class TradeBatch(Batch):
     def hulls(self) -> list[Hull]:
         """Where in time a stored trade could be one of the batch's."""
         return [
-            Hull(series_id, first_us - SAME_TRADE_US, last_us + SAME_TRADE_US)
-            for series_id, (first_us, last_us) in self.spans.items()
+            Hull(series_id, min(times_us) - SAME_TRADE_US, max(times_us) + SAME_TRADE_US)
+            for series_id, times_us in self.times_us.items()
+            if times_us
         ]
 
 

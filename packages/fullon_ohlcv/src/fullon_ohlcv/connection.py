@@ -123,6 +123,7 @@ async def create_pool(target: Target, pool_max: int) -> "asyncpg.Pool[asyncpg.Re
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings=SERVER_SETTINGS,
         init=_prepare_connection,
+        reset=_keep,
     )
 
 
@@ -132,6 +133,13 @@ async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") 
         "CREATE TEMPORARY TABLE staged_candles (LIKE candles) ON COMMIT DELETE ROWS;"
         "CREATE TEMPORARY TABLE staged_trades (LIKE trades) ON COMMIT DELETE ROWS;"
     )
+
+
+async def _keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Give a connection back as it is: nothing here changes its session, and asking the server to forget takes a turn.
+
+    A transaction that is still open has been rolled back before.
+    """
 
 
 async def connect_or_create(target: Target) -> "asyncpg.Connection[asyncpg.Record]":

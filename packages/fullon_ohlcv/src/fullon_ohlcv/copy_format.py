@@ -6,9 +6,10 @@ Source: PostgreSQL documentation, COPY, "Binary Format".
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
 from struct import Struct
 
-from fullon_ohlcv.records import CandleRow, TradeRow
+from fullon_ohlcv.records import CandleRow, TradeColumns, TradeRow
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -21,7 +22,10 @@ TRADE_COLUMNS = ("series_id", "timestamp", "price", "volume", "occurrence", "sid
 _COUNTED_CANDLE = Struct(">hiiiqidididididii")
 _UNCOUNTED_CANDLE = Struct(">hiiiqidididididi")
 _TRADE = Struct(">hiiiqididii")
+_TRADE_START = Struct(">hiii")
+_TRADE_HEAD = Struct(">14sq4sd4sd4si")
 _LENGTH = Struct(">i")
+_FOUR, _EIGHT = _LENGTH.pack(4), _LENGTH.pack(8)
 
 
 def candle_bytes(series_id: int, row: CandleRow) -> bytes:
@@ -43,6 +47,32 @@ def trade_bytes(series_id: int, row: TradeRow, occurrence: int) -> bytes:
         + _LENGTH.pack(len(identity))
         + identity
     )
+
+
+def trades_bytes(series_id: int, columns: TradeColumns) -> list[bytes]:
+    """Encode rows given as columns, each as `trade_bytes` does with occurrence 0; every id is ASCII."""
+    times_us, prices, volumes, sides, order_types, ids = columns
+    start = _TRADE_START.pack(8, 4, series_id, 8)
+    heads = map(
+        _TRADE_HEAD.pack,
+        repeat(start),
+        [timestamp_us - _POSTGRES_EPOCH_US for timestamp_us in times_us],
+        repeat(_EIGHT),
+        prices,
+        repeat(_EIGHT),
+        volumes,
+        repeat(_FOUR),
+        repeat(0),
+    )
+    words = map(_words, sides, order_types)
+    lengths = map(_length, map(len, ids))
+    parts = zip(heads, words, lengths, map(str.encode, ids), strict=True)
+    return [head + word + length + identity for head, word, length, identity in parts]
+
+
+@lru_cache(maxsize=256)
+def _length(size: int) -> bytes:
+    return _LENGTH.pack(size)
 
 
 @lru_cache(maxsize=64)

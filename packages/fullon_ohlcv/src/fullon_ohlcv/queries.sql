@@ -31,14 +31,21 @@ CROSS JOIN LATERAL (
 ) AS one
 
 -- name: occupied_trades
-SELECT hull.series_id
+-- From when to when there is something inside the hull.
+SELECT hull.series_id, us_of(oldest.timestamp) AS oldest_us, us_of(newest.timestamp) AS newest_us
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS hull(series_id, first_us, last_us)
 CROSS JOIN LATERAL (
-    SELECT FROM trades
+    SELECT timestamp FROM trades
     WHERE trades.series_id = hull.series_id
       AND trades.timestamp >= at_us(hull.first_us) AND trades.timestamp <= at_us(hull.last_us)
-    LIMIT 1
-) AS one
+    ORDER BY timestamp LIMIT 1
+) AS oldest
+CROSS JOIN LATERAL (
+    SELECT timestamp FROM trades
+    WHERE trades.series_id = hull.series_id
+      AND trades.timestamp >= oldest.timestamp AND trades.timestamp <= at_us(hull.last_us)
+    ORDER BY timestamp DESC LIMIT 1
+) AS newest
 
 -- name: merge_candles
 -- A row without a trade count does not erase a count that is known for the same values.
@@ -105,16 +112,15 @@ SELECT series_id, us_of(minute_of(timestamp)) AS minute_us, count(*) AS inserted
 FROM written
 GROUP BY series_id, minute_of(timestamp)
 
--- name: link_candles
-UPDATE series SET candles_id = link.candles_id
-FROM unnest($1::int[], $2::int[]) AS link(trades_id, candles_id)
-WHERE series.series_id = link.trades_id AND series.candles_id IS DISTINCT FROM link.candles_id
-RETURNING series.series_id
-
 -- name: minutes_to_derive
 -- Whole minutes inside the coverage of trades, as it is with what is added, that have a new trade ($6, $7), are newly
--- whole, or were covered again without being derived yet; and all of them where the pair is new ($8).
-WITH added AS (
+-- whole, or were covered again without being derived yet; and all of them where the pair is new.
+WITH linked AS (
+    UPDATE series SET candles_id = link.candles_id
+    FROM unnest($1::int[], $2::int[]) AS link(trades_id, candles_id)
+    WHERE series.series_id = link.trades_id AND series.candles_id IS DISTINCT FROM link.candles_id
+    RETURNING series.series_id
+), added AS (
     SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
     FROM unnest($3::int[], $4::bigint[], $5::bigint[]) AS given(series_id, start_us, end_us)
     GROUP BY series_id
@@ -133,7 +139,7 @@ CROSS JOIN LATERAL (
     SELECT minutes_touched(added.spans) - of_candles.covered
            + minutes_touched(added.spans - of_trades.covered)
            + coalesce(touched.spans, '{}')
-           + CASE WHEN pair.trades_id = ANY($8::int[]) THEN minutes_touched(of_trades.covered) ELSE '{}' END AS spans
+           + CASE WHEN pair.trades_id IN (SELECT series_id FROM linked) THEN minutes_touched(of_trades.covered) ELSE '{}' END AS spans
 ) AS due
 CROSS JOIN LATERAL unnest(
     minutes_inside((of_trades.covered + coalesce(added.spans, '{}')) * due.spans)
@@ -179,29 +185,27 @@ SELECT (SELECT count(*) FROM changed) AS changed,
        (SELECT count(*) FROM removed) AS removed
 
 -- name: cover
--- Covered wins: what is covered is no longer unavailable.
+-- What is covered ($1 to $3), and what of it is confirmed ($4 to $6). Covered wins: it is no longer unavailable.
 WITH added AS (
     SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
     FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
+    GROUP BY series_id
+), agreed AS (
+    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
+    FROM unnest($4::int[], $5::bigint[], $6::bigint[]) AS given(series_id, start_us, end_us)
     GROUP BY series_id
 ), freed AS (
     UPDATE unavailable SET intervals = unavailable.intervals - added.spans
     FROM added
     WHERE unavailable.series_id = added.series_id AND unavailable.intervals && added.spans
+), known AS (
+    SELECT series_id, coalesce(added.spans, '{}') AS covered, coalesce(agreed.spans, '{}') AS confirmed
+    FROM added FULL JOIN agreed USING (series_id)
 )
-UPDATE coverage SET covered = coverage.covered + added.spans
-FROM added
-WHERE coverage.series_id = added.series_id AND NOT coverage.covered @> added.spans
-
--- name: confirm
-WITH added AS (
-    SELECT series_id, range_agg(span_us(start_us, end_us)) AS spans
-    FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(series_id, start_us, end_us)
-    GROUP BY series_id
-)
-UPDATE coverage SET confirmed = coverage.confirmed + added.spans
-FROM added
-WHERE coverage.series_id = added.series_id AND NOT coverage.confirmed @> added.spans
+UPDATE coverage SET covered = coverage.covered + known.covered, confirmed = coverage.confirmed + known.confirmed
+FROM known
+WHERE coverage.series_id = known.series_id
+  AND NOT (coverage.covered @> known.covered AND coverage.confirmed @> known.confirmed)
 
 -- name: doubt
 WITH removed AS (

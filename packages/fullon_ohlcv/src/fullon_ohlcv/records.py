@@ -16,6 +16,9 @@ CandleRow = tuple[int, float, float, float, float, float, int | None]
 TradeRow = tuple[int, float, float, str, str, str | None]
 """timestamp_us, price, volume, side (`buy`, `sell`), order type (`market`, `limit`, ``), trade id (None without)."""
 
+TradeColumns = tuple[Sequence[int], Sequence[float], Sequence[float], Sequence[str], Sequence[str], Sequence[str]]
+"""Rows of trades that all have ids, field by field, each as long as the others."""
+
 
 class Series(NamedTuple):
     """One (exchange, symbol, channel) of this database; `series_id` is meaningless elsewhere."""

@@ -4,9 +4,12 @@ A price is a finite number above 0. A candle's open may lie outside [low, high]:
 close (12 % of its rows). The prices of an empty minute are not looked at: BitMEX sends nulls there.
 """
 
+from collections.abc import Sequence
+from math import isnan
 from sys import float_info
-from typing import Any
+from typing import Any, TypeGuard
 
+from fullon_ohlcv.records import TradeColumns
 from fullon_ohlcv.timeframe import DAY_US, Timeframe, from_us
 
 EARLIEST_US = 1_230_940_800_000_000
@@ -22,6 +25,7 @@ FLOAT_MAX = float_info.max
 SIDES = ("buy", "sell")
 COMMON_WORDS = frozenset({"market", "limit", ""})
 """Order types that need no closer look."""
+_NUMBERS = {int, float}
 
 
 class CandleCheck:
@@ -120,6 +124,30 @@ class TradeCheck:
             pass  # the explanation below finds out what it was
         return self._explain(row)
 
+    def plain(self, columns: Sequence[Any]) -> TypeGuard[TradeColumns]:
+        """Whether these are the columns of good rows with ids, at a third of the price of looking at each.
+
+        False also where a row may be good and takes a closer look.
+        """
+        try:
+            times_us, prices, volumes, sides, order_types, ids = columns
+            text = "".join(ids)
+            return (
+                set(map(type, times_us)) == {int}
+                and min(times_us) >= EARLIEST_US
+                and max(times_us) < self._latest_us
+                and _are_positive(prices)
+                and _are_positive(volumes)
+                and set(sides).issubset(SIDES)
+                and COMMON_WORDS.issuperset(order_types)
+                and text.isascii()
+                and "\0" not in text
+                and all(ids)
+                and max(map(len, ids)) <= ID_BYTES_MAX
+            )
+        except (TypeError, ValueError):
+            return False
+
     def placed(self, row: Any) -> int | None:
         """Return when the trade happened, None if nobody can say."""
         timestamp_us = _first(row)
@@ -138,6 +166,13 @@ class TradeCheck:
             or (None if trade_id is None else _id_fault(trade_id))
             or f"the row is {_shown(row)}"
         )
+
+
+def _are_positive(values: Sequence[Any]) -> bool:
+    """Whether all are numbers above 0 and finite; a NaN shows in the sum, though not always in the least or largest."""
+    return (
+        set(map(type, values)) <= _NUMBERS and min(values) > 0 and max(values) <= FLOAT_MAX and not isnan(sum(values))
+    )
 
 
 def _first(row: Any) -> Any:

@@ -1,18 +1,19 @@
 """One batch into one transaction: rows, derived candles and coverage together.
 
 Every writer first locks the coverage rows of its series, in the order of their ids: two writers never deadlock, and
-what is read after that (which rows are stored, what is covered) stays true until the commit. Rows of a series that
-holds nothing yet in their stretch of time are copied straight into the table; the others go through a staging table
-and one INSERT.
+what is read after that (which rows are stored, what is covered) stays true until the commit. Rows that lie where a
+series holds nothing yet are copied straight into the table; the others go through a staging table and one INSERT.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING
 
-from fullon_ohlcv.batches import Batch, CandleBatch, Hull, TradeBatch
+from fullon_ohlcv.batches import SAME_TRADE_US, Batch, CandleBatch, Hull, TradeBatch
 from fullon_ohlcv.copy_format import CANDLE_COLUMNS, TRADE_COLUMNS, copy_document
 from fullon_ohlcv.errors import RowsLost, StorageError, StorageUnavailable
-from fullon_ohlcv.records import Series, WriteResult
+from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import MINUTE_US
 
@@ -30,7 +31,7 @@ async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> Writ
     """Store the batch; the caller holds the transaction open and commits."""
     await lock_series(connection, batch.series)
     result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
-    occupied = await _occupied(connection, "candles", batch.hulls())
+    occupied = await _occupied_by_candles(connection, batch.hulls())
     fresh = [row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows.values()]
     doubtful = [row for series_id in occupied for row in batch.rows[series_id].values()]
     if fresh:
@@ -61,15 +62,7 @@ async def store_trades(connection: "AnyConnection", batch: TradeBatch) -> WriteR
     """Store the batch and derive its candles; the caller holds the transaction open and commits."""
     await lock_series(connection, {*batch.series, *batch.candles.values()})
     result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
-    occupied = await _occupied(connection, "trades", batch.hulls())
-    fresh = [row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows]
-    doubtful = [row for series_id in occupied for row in batch.rows[series_id]]
-    touched = [
-        (series_id, minute_us)
-        for series_id, minutes in batch.minutes.items()
-        if series_id not in occupied
-        for minute_us in minutes
-    ]
+    fresh, doubtful, touched = _apart(batch, await _occupied_by_trades(connection, batch.hulls()))
     if fresh:
         await _copy(connection, "trades", TRADE_COLUMNS, fresh)
     result.inserted = len(fresh)
@@ -116,10 +109,8 @@ async def uncover_span(
 
 async def record_coverage(connection: "AnyConnection", batch: Batch) -> None:
     """Write what the batch says of the ledger: covered first, for covered wins."""
-    if batch.covered:
-        await connection.execute(statement("cover"), *_columns(batch.covered, 3))
-    if batch.confirmed:
-        await connection.execute(statement("confirm"), *_columns(batch.confirmed, 3))
+    if batch.covered or batch.confirmed:
+        await connection.execute(statement("cover"), *_columns(batch.covered, 3), *_columns(batch.confirmed, 3))
     by_reason: dict[str, list[tuple[int, int, int]]] = {}
     for series_id, reason, start_us, end_us in batch.unavailable:
         by_reason.setdefault(reason, []).append((series_id, start_us, end_us))
@@ -159,14 +150,8 @@ async def _derive(
     if not pairs:
         return []
     trades_ids, candles_ids = list(pairs), list(pairs.values())
-    linked = await connection.fetch(statement("link_candles"), trades_ids, candles_ids)
     due = await connection.fetch(
-        statement("minutes_to_derive"),
-        trades_ids,
-        candles_ids,
-        *_columns(covered, 3),
-        *_columns(touched, 2),
-        [row[0] for row in linked],
+        statement("minutes_to_derive"), trades_ids, candles_ids, *_columns(covered, 3), *_columns(touched, 2)
     )
     if not due:
         return []
@@ -177,12 +162,43 @@ async def _derive(
     return [(candles_id, start_us, end_us) for _, candles_id, start_us, end_us in due]
 
 
-async def _occupied(connection: "AnyConnection", table: str, hulls: Sequence[Hull]) -> set[int]:
-    """Return the series that hold a row inside their hull."""
+async def _occupied_by_candles(connection: "AnyConnection", hulls: Sequence[Hull]) -> set[int]:
+    """Return the series that hold a candle inside their hull."""
     if not hulls:
         return set()
-    rows = await connection.fetch(statement(f"occupied_{table}"), *_columns(hulls, 3))
+    rows = await connection.fetch(statement("occupied_candles"), *_columns(hulls, 3))
     return {row[0] for row in rows}
+
+
+async def _occupied_by_trades(connection: "AnyConnection", hulls: Sequence[Hull]) -> dict[int, Interval]:
+    """Return when the first and the last trade inside the hull happened, of the series that hold any there."""
+    if not hulls:
+        return {}
+    rows = await connection.fetch(statement("occupied_trades"), *_columns(hulls, 3))
+    return {series_id: (oldest_us, newest_us) for series_id, oldest_us, newest_us in rows}
+
+
+def _apart(
+    batch: TradeBatch, occupied: Mapping[int, Interval]
+) -> tuple[list[bytes], list[bytes], list[tuple[int, int]]]:
+    """Return the rows that cannot be stored yet, those that may be, and the minutes of the former by series."""
+    fresh: list[bytes] = []
+    doubtful: list[bytes] = []
+    touched: list[tuple[int, int]] = []
+    for series_id, rows in batch.rows.items():
+        times_us = batch.times_us[series_id]
+        if series_id in occupied:
+            oldest_us, newest_us = occupied[series_id]
+            first_us, last_us = oldest_us - SAME_TRADE_US, newest_us + SAME_TRADE_US
+            near = [first_us <= at_us <= last_us for at_us in times_us]
+            far = list(map(not_, near))
+            doubtful += compress(rows, near)
+            fresh += compress(rows, far)
+            times_us = list(compress(times_us, far))
+        else:
+            fresh += rows
+        touched += [(series_id, minute * MINUTE_US) for minute in {at_us // MINUTE_US for at_us in times_us}]
+    return fresh, doubtful, touched
 
 
 async def _copy(connection: "AnyConnection", table: str, columns: Sequence[str], rows: Sequence[bytes]) -> None:
