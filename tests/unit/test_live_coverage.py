@@ -123,6 +123,33 @@ class TestTradeTracker:
         tracker.feed([trades(trade(0, 1, "A/B"), trade(0, 1, "C/D"))])
         assert {symbol: len(batch.rows) for symbol, batch in tracker.take().items()} == {"A/B": 1, "C/D": 1}
 
+    @given(
+        steps=st.lists(st.tuples(st.sampled_from(["A/B", "C/D"]), st.sampled_from([1, 1, 1, 1, 2, 0, -2]))),
+        cuts=st.lists(st.integers(1, 9), min_size=1),
+    )
+    def test_trades_that_come_together_say_what_they_say_one_by_one(
+        self, steps: list[tuple[str, int]], cuts: list[int]
+    ) -> None:
+        """Ids that follow each other are followed at once, others one by one."""
+        ids, newest, skipped = {"A/B": 10, "C/D": 10}, {"A/B": 10, "C/D": 10}, 0
+        tape = [trade(0, 10, "A/B"), trade(0, 10, "C/D")]
+        for number, (symbol, step) in enumerate(steps):
+            ids[symbol] += step
+            skipped += max(0, ids[symbol] - newest[symbol] - 1)
+            newest[symbol] = max(newest[symbol], ids[symbol])
+            tape.append(trade(number / 10, ids[symbol], symbol))
+        one_by_one, together = TradeTracker(ids_sequential=True), TradeTracker(ids_sequential=True)
+        for tracker in (one_by_one, together):
+            tracker.feed([subscribed(0, symbol="A/B"), subscribed(0, symbol="C/D")])
+        one_by_one.feed([trades(one) for one in tape])
+        while tape:
+            size = cuts[len(tape) % len(cuts)]
+            together.feed([trades(*tape[:size])])
+            tape = tape[size:]
+        assert together.skipped_ids == one_by_one.skipped_ids == skipped
+        assert together.claims == one_by_one.claims
+        assert together.take() == one_by_one.take()
+
     def test_an_unsubscribed_symbol_is_promised_no_longer(self) -> None:
         tracker = TradeTracker(ids_sequential=True)
         tracker.feed([subscribed(0), Unsubscribed("a", SYMBOL, "trades", minute(0.5)), Watermark("a", minute(3))])

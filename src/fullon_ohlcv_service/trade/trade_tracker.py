@@ -112,37 +112,39 @@ class TradeTracker:
         return batch
 
     def _trades(self, event: Trades) -> None:
+        by_symbol: dict[str, list[Trade]] = {}
         for trade in event.records:
-            self._batch(trade.symbol).rows.append(
-                (
-                    trade.timestamp_us,
-                    trade.price,
-                    trade.volume,
-                    trade.side,
-                    trade.order_type,
-                    trade.trade_id,
-                )
-            )
-            if self._ids_sequential:
-                self._check_id(event.connection, trade)
+            by_symbol.setdefault(trade.symbol, []).append(trade)
+        for symbol, trades in by_symbol.items():
+            self._batch(symbol).rows += [
+                (one.timestamp_us, one.price, one.volume, one.side, one.order_type, one.trade_id) for one in trades
+            ]
+            if self._ids_sequential and self._frontier.carries(event.connection, symbol):
+                self._follow_ids((event.connection, symbol), trades)
 
-    def _check_id(self, connection: str, trade: Trade) -> None:
-        if not self._frontier.carries(connection, trade.symbol):
+    def _follow_ids(self, key: tuple[str, str], trades: list[Trade]) -> None:
+        numbers = [int(trade.trade_id) for trade in trades]
+        ids = self._ids.get(key)
+        if ids is not None and numbers == list(range(ids.last_id + 1, ids.last_id + 1 + len(numbers))):
+            ids.last_id, ids.last_us = numbers[-1], trades[-1].timestamp_us
             return
-        trade_id = int(trade.trade_id)
-        key = (connection, trade.symbol)
+        for trade, number in zip(trades, numbers, strict=True):
+            self._check_id(key, number, trade.timestamp_us)
+
+    def _check_id(self, key: tuple[str, str], trade_id: int, timestamp_us: int) -> None:
+        symbol = key[1]
         ids = self._ids.get(key)
         if ids is None:
-            self._ids[key] = _Ids(trade_id, trade.timestamp_us, trade_id, trade.timestamp_us)
-            self._join(trade.symbol)
+            self._ids[key] = _Ids(trade_id, timestamp_us, trade_id, timestamp_us)
+            self._join(symbol)
             return
         if trade_id <= ids.last_id:
             return
         if skipped := trade_id - ids.last_id - 1:
             self.skipped_ids += skipped
-            self._doubt_between(trade.symbol, ids.last_us, trade.timestamp_us)
+            self._doubt_between(symbol, ids.last_us, timestamp_us)
         ids.last_id = trade_id
-        ids.last_us = trade.timestamp_us
+        ids.last_us = timestamp_us
 
     def _doubt_between(self, symbol: str, before_us: int, after_us: int) -> None:
         """Doubt the minutes in which a trade between two others may have been lost."""
