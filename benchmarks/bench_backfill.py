@@ -4,9 +4,10 @@
 
 A process of its own answers pages cut from rows rendered beforehand; the service's historic collector fills the gaps
 of a fresh database from them, eight symbols side by side: Binance's candles, Binance's aggregate trades, and Kraken's
-trades with the candles folded from them. The bare limits are measured in the same run: a COPY of the same rows by
-asyncpg, each page a transaction, and the decoding of the same pages by the venue's mapper. Requests are counted by the
-simulated market, against the fewest that full pages of the same rows would take.
+trades with the candles folded from them. The bare limits are measured in the same run: the barest program that brings
+the same rows from the same server into the same tables (`bare.py`), a COPY of the same rows by asyncpg, each page a
+transaction, and the decoding of the same pages by the venue's mapper. Requests are counted by the simulated market,
+against the fewest that full pages of the same rows would take.
 """
 
 import os
@@ -42,13 +43,16 @@ def measure(history: History, runs: int, pids: list[int]) -> None:
     """Print the line of one kind of history."""
     decoded: list[Timed] = [isolated("filling:decode_alone", history) for _ in range(runs)]
     copied = [copy_alone(history) for _ in range(runs)]
-    filled = [fill(history, pids) for _ in range(runs)]
+    pairs = [(fill(history, pids, "filling:fill"), fill(history, pids, "bare:fill_barely")) for _ in range(runs)]
+    filled, bare = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     wall, cpu = median([run.per_s for run in filled]), median([run.per_cpu_s for run in filled])
     decoding, copying = median([run.per_cpu_s for run in decoded]), median([run.per_cpu_s for run in copied])
     say(
         f"back-fill, {WHAT[history.kind]}",
         f"{short(wall)} rows/s of wall{spread([run.per_s for run in filled])}, {short(cpu)}/CPU s, "
         f"servers {short(median([run.per_server_cpu_s for run in filled]))}/CPU s",
+        ratio(wall, median([run.per_s for run in bare]), "the barest way, wall"),
+        ratio(cpu, median([run.per_cpu_s for run in bare]), "the barest way, CPU"),
         ratio(wall, median([run.per_s for run in copied]), "COPY alone, wall"),
         ratio(cpu, 1 / (1 / decoding + 1 / copying), "decoding and COPY alone, CPU"),
         ratio(cpu, decoding, "decoding alone, CPU"),
@@ -67,12 +71,12 @@ def copy_alone(history: History) -> Timed:
     return copied
 
 
-def fill(history: History, pids: list[int]) -> Timed:
-    """Let a historic collector fill a fresh database, in a process of its own."""
+def fill(history: History, pids: list[int], way: str) -> Timed:
+    """Fill a fresh database in a process of its own: by a historic collector, or barely."""
     name_fresh_databases()
     with serving("pages:serve_history", history) as port:
         os.environ[f"FULLON_{history.venue.upper()}_ORIGIN"] = f"http://127.0.0.1:{port}"
-        filled: Timed = isolated("filling:fill", history, port, pids)
+        filled: Timed = isolated(way, history, port, pids)
     return filled
 
 

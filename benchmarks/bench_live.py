@@ -5,8 +5,9 @@
 A process of its own sends pre-encoded frames of 20 symbols, one trade each, as fast as they are read or at a given
 pace. `collected` is the service: our session, the Redis stream, the batcher, the store; of Kraken's trades it folds
 the candles too. Trades a CPU second are those of the reading process from the first trade on. The bare limits are
-measured with the same feed: picows and typed decoding alone, and after it a COPY of the same rows by asyncpg in
-transactions of as many rows as the batcher would have.
+measured with the same feed: the barest program that brings the same trades into the same table (`bare.py`), in
+transactions of as many as the batcher would have; picows and typed decoding alone; and the sum of these and of a COPY
+of rows that are made already.
 """
 
 import os
@@ -79,12 +80,14 @@ def measure(given: Namespace, venue: VenueName, rate: float | None, pids: list[i
     receiving = median([received("receivers:receive_barely", alone).per_cpu_s for _ in runs])
     storing = median([copy_alone(plan, batch).per_cpu_s for _ in runs])
     collected = [collect(replace(plan, window=WINDOW), pids, smoke=given.smoke) for _ in runs]
+    barely = [collect_barely(replace(plan, window=WINDOW)) for _ in runs]
     figure = median([run.per_cpu_s for run in collected])
     say(
         f"collected, {what}",
         f"{short(figure)} trades/CPU s{spread([run.per_cpu_s for run in collected])}, "
         f"{short(median([run.per_s for run in collected]))}/s of wall, "
         f"servers {short(median([run.per_server_cpu_s for run in collected]))}/CPU s",
+        ratio(figure, median([run.per_cpu_s for run in barely]), "the barest way"),
         ratio(figure, 1 / (1 / receiving + 1 / storing), "receiving and COPY alone"),
         ratio(figure, receiving, "receiving alone"),
     )
@@ -136,6 +139,15 @@ def collect(plan: Burst, pids: list[int], *, smoke: bool) -> Timed:
     ):
         os.environ[f"FULLON_{plan.venue.upper()}_ORIGIN"] = f"http://127.0.0.1:{port}"
         collected: Timed = run(plan.venue, plan.symbols, plan.trades, pids)
+    return collected
+
+
+def collect_barely(plan: Burst) -> Timed:
+    """Send `plan` to the barest program that stores it, in a process of its own."""
+    name_fresh_databases()
+    board = processes.Array("d", BOARD_SIZE, lock=False)
+    with prepared("bare:collect_barely", board) as run, serving("feed:serve_feed", plan, board) as port:
+        collected: Timed = run(plan, port, GATHERED_S)
     return collected
 
 

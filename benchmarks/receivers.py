@@ -7,6 +7,7 @@ import asyncio
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 import uvloop
 from measuring import Timed
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
-from venue_rest import VenueName, symbols
+from venue_rest import VenueName, plain, symbols
 
 from fullon_exchange import open_exchange
 from fullon_exchange.binance.wire import BinanceWire
@@ -96,16 +97,21 @@ class _KrakenTrade(msgspec.Struct, gc=False):
     side: str
     price: float
     qty: float
+    ord_type: str
     trade_id: int
     timestamp: datetime
 
 
-class _KrakenFrame(msgspec.Struct, gc=False):
+class KrakenFrame(msgspec.Struct, gc=False):
+    """What a frame of Kraken's says of trades."""
+
     channel: str
     data: list[_KrakenTrade]
 
 
-class _BinanceTrade(msgspec.Struct, gc=False):
+class BinanceTrade(msgspec.Struct, gc=False):
+    """What a frame of Binance's says of a trade."""
+
     s: str
     a: int
     p: float
@@ -114,34 +120,38 @@ class _BinanceTrade(msgspec.Struct, gc=False):
     m: bool
 
 
+def bare_decoder(venue: VenueName) -> Callable[[memoryview], KrakenFrame | BinanceTrade]:
+    """Return what decodes a frame of trades, and raises for any other."""
+    if venue == "kraken":
+        return msgspec.json.Decoder(KrakenFrame).decode
+    return msgspec.json.Decoder(BinanceTrade, strict=False).decode
+
+
+def subscription(venue: VenueName, number: int) -> tuple[str, bytes, list[str]]:
+    """Return the path, the message that subscribes the venue's first symbols, and how its wire names them."""
+    names = [name if venue == "kraken" else plain(name).upper() for name in symbols(venue, number)]
+    wire = KrakenWire() if venue == "kraken" else BinanceWire()
+    return ("v2" if venue == "kraken" else "ws"), wire.subscribe("trades", {name: name for name in names}), names
+
+
 class _Bare(WSListener):
     """Decodes each frame and makes a tuple of each trade; knows nothing of faults, order or proof."""
 
     def __init__(self, venue: VenueName, tally: Tally) -> None:
         super().__init__()
         self._tally = tally
-        self._decode: Any = (
-            msgspec.json.Decoder(_KrakenFrame).decode
-            if venue == "kraken"
-            else msgspec.json.Decoder(_BinanceTrade, strict=False).decode
-        )
-        self._kraken = venue == "kraken"
+        self._decode = bare_decoder(venue)
         self.newest: Any = None
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        payload = frame.get_payload_as_memoryview()
-        if not self._kraken:
-            try:
-                one = self._decode(payload)
-            except msgspec.ValidationError:
-                return
-            self.newest = (one.s, one.T, one.p, one.q, one.m, one.a)
-        else:
-            try:
-                rows = self._decode(payload).data
-            except msgspec.ValidationError:
-                return
-            for row in rows:
+        try:
+            told = self._decode(frame.get_payload_as_memoryview())
+        except msgspec.ValidationError:
+            return
+        if type(told) is BinanceTrade:
+            self.newest = (told.s, told.T, told.p, told.q, told.m, told.a)
+        elif type(told) is KrakenFrame:
+            for row in told.data:
                 self.newest = (row.symbol, row.timestamp, row.price, row.qty, row.side, row.trade_id)
         self._tally.add(1)
 
@@ -153,11 +163,9 @@ def receive_barely(venue: VenueName, number: int, trades: int, port: int) -> Tim
 
 async def _receive_barely(venue: VenueName, number: int, trades: int, port: int) -> Timed:
     tally = Tally(trades)
-    path = "v2" if venue == "kraken" else "ws"
-    wire = KrakenWire() if venue == "kraken" else BinanceWire()
-    plain = {name if venue == "kraken" else name.replace("/", ""): name for name in symbols(venue, number)}
+    path, order, _ = subscription(venue, number)
     transport, _ = await ws_connect(lambda: _Bare(venue, tally), f"ws://127.0.0.1:{port}/{path}")
-    transport.send(WSMsgType.TEXT, wire.subscribe("trades", plain))
+    transport.send(WSMsgType.TEXT, order)
     received = await tally.wait()
     transport.disconnect(graceful=False)
     return received
