@@ -16,7 +16,13 @@ ONE = WantedSymbol("binance", "BTC/USDT", 1)
 
 @pytest.mark.parametrize(
     ("reason", "again"),
-    [("not published", True), ("unreadable: x", True), ("unusable row: x", True), ("listed later", False)],
+    [
+        ("not published", True),
+        ("unreadable: x", True),
+        ("unusable row: x", True),
+        ("listed later: x", True),
+        ("retention", False),
+    ],
 )
 async def test_only_what_may_still_be_served_becomes_a_gap_again(
     market: SimulatedMarket, clock: Clock, monkeypatch: pytest.MonkeyPatch, reason: str, again: bool

@@ -1,6 +1,6 @@
 """What one REST request for history gave: the value between a venue's mapper and the pager; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from fullon_exchange.records import Candle, Trade
@@ -40,8 +40,20 @@ class VenueFacts:
     """True once an answer has shown that trades are paged by the cursor asked for."""
     page_rows: int | None = None
     """How many rows an answer is asked for at most; None for what the venue allows."""
-    listed_us: dict[str, int] = field(default_factory=dict)
-    """When a market's first trade or candle was, by unified symbol; bounded by the number of markets."""
+    _began_us: dict[str, int] = field(default_factory=dict)
+    """When a market's first trade or candle was; bounded by the number of markets."""
+
+    async def began_us(self, market: str, start_us: int, ask: Callable[[], Awaitable[int | None]]) -> int | None:
+        """Return when a market began: from memory if that was before `start_us`, and asked anew if it was not.
+
+        So history is never called older than its market for long on the word of one answer.
+        """
+        known_us = self._began_us.get(market)
+        if known_us is None or known_us > start_us:
+            known_us = await ask()
+            if known_us is not None:
+                self._began_us[market] = known_us
+        return known_us
 
     def rows(self, venue_max: int) -> int:
         """Return how many rows to ask for where the venue allows `venue_max`."""

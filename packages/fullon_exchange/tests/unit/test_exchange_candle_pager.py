@@ -47,7 +47,7 @@ class Venue:
         self.asked.append(start_us)
         return CandleAnswer([candle(us) for us in self.opens_us if us >= start_us][: self.page_max])
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         return self.opens_us[0] if self.opens_us else None
 
 
@@ -185,7 +185,7 @@ async def test_a_venue_that_ignores_the_start_is_noticed() -> None:
         async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
             return CandleAnswer([candle(us) for us in self.opens_us[-10:]])
 
-        async def fetch_listed_us(self) -> int | None:
+        async def fetch_listed_us(self, start_us: int) -> int | None:
             return self.opens_us[-1]
 
     source = Ignores(range(LAST_END_US - HOUR_US, LAST_END_US, MINUTE_US))
@@ -197,7 +197,7 @@ async def test_a_market_that_began_within_a_candle_is_listed_later() -> None:
     """A venue that tells the time of the first trade, not of the first candle's opening."""
 
     class Young(Venue):
-        async def fetch_listed_us(self) -> int | None:
+        async def fetch_listed_us(self, start_us: int) -> int | None:
             return self.opens_us[0] + 17 * MINUTE_US
 
     end_us = NOW_US - NOW_US % HOUR_US

@@ -57,7 +57,7 @@ class ByTime:
         following = max(rows[-1].timestamp_us * 1000 - 1, cursor) if rows else cursor
         return TradeAnswer(rows, following, len(rows) >= self.page_max)
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         self.listed_asked += 1
         return self.rows[0].timestamp_us if self.rows else None
 
@@ -169,6 +169,30 @@ async def test_what_lies_before_the_listing_is_unavailable() -> None:
     begin_us = listed_us - listed_us % MINUTE_US
     assert unavailable(pages) == [((start_us, begin_us), reasons.LISTED_LATER)]
     assert len(records(pages)) == 2
+
+
+async def test_a_venue_that_is_wrong_about_the_first_trade_hides_none_before_it() -> None:
+    class Forgetful(ByTime):
+        async def fetch_listed_us(self, start_us: int) -> int | None:
+            return NOW_US - HOUR_US
+
+    at_us = NOW_US - 10 * HOUR_US
+    pages = await collect(Forgetful(tape([at_us, NOW_US - HOUR_US])), NOW_US - 24 * HOUR_US, NOW_US - HOUR_US)
+    assert [trade.timestamp_us for trade in records(pages)] == [at_us]
+    assert unavailable(pages) == []
+
+
+async def test_when_a_market_began_is_remembered_unless_it_would_hide_history() -> None:
+    facts, answers = VenueFacts(), [5, 3]
+
+    async def ask() -> int | None:
+        return answers.pop(0)
+
+    assert await facts.began_us("BTC/USD", 9, ask) == 5
+    assert await facts.began_us("BTC/USD", 7, ask) == 5
+    assert await facts.began_us("BTC/USD", 4, ask) == 3
+    assert await facts.began_us("BTC/USD", 3, ask) == 3
+    assert answers == []
 
 
 async def test_a_range_before_the_listing_is_wholly_unavailable() -> None:

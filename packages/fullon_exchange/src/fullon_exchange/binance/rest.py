@@ -100,14 +100,12 @@ class _Candles:
             {"startTime": start_us // 1000, "endTime": end_us // 1000 - 1, "limit": self._facts.rows(mapper.ROWS_MAX)}
         )
 
-    async def fetch_listed_us(self) -> int | None:
-        key = f"{self.symbol} {self.timeframe.name}"
-        if key not in self._facts.listed_us:
-            answer = await self._ask({"startTime": 0, "limit": 1})
-            if not answer.rows:
-                return None
-            self._facts.listed_us[key] = answer.rows[0].timestamp_us
-        return self._facts.listed_us[key]
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        answer = await self._ask({"startTime": 0, "limit": 1})
+        return answer.rows[0].timestamp_us if answer.rows else None
 
     async def _ask(self, params: Mapping[str, str | int]) -> CandleAnswer:
         return await self._http.get(
@@ -144,13 +142,12 @@ class _Trades:
             return await self._ask({"startTime": -cursor, "limit": self._rows}, None, -cursor * 1000, cursor)
         return await self._ask({"fromId": cursor, "limit": self._rows}, cursor, 0, cursor)
 
-    async def fetch_listed_us(self) -> int | None:
-        if self.symbol not in self.facts.listed_us:
-            answer = await self._ask({"fromId": 0, "limit": 1}, 0, 0, 0)
-            if not answer.rows:
-                return None
-            self.facts.listed_us[self.symbol] = answer.rows[0].timestamp_us
-        return self.facts.listed_us[self.symbol]
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        return await self.facts.began_us(self.symbol, start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        answer = await self._ask({"fromId": 0, "limit": 1}, 0, 0, 0)
+        return answer.rows[0].timestamp_us if answer.rows else None
 
     async def _ask(
         self, params: Mapping[str, str | int], first_id: int | None, start_us: int, cursor: int

@@ -93,15 +93,12 @@ class _Candles:
         times = {"startTime": _iso(first_end_us // 1000), "endTime": _iso(end_us // 1000 + 1)}
         return await self._ask({**times, "count": self._facts.rows(mapper.ROWS_MAX)})
 
-    async def fetch_listed_us(self) -> int | None:
-        key = f"{self.symbol} {self.timeframe.name}"
-        if key not in self._facts.listed_us:
-            answer = await self._ask({"count": 1})
-            opens_us = [*answer.quiet, *(row.timestamp_us for row in answer.rows)]
-            if not opens_us:
-                return None
-            self._facts.listed_us[key] = opens_us[0]
-        return self._facts.listed_us[key]
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        answer = await self._ask({"count": 1})
+        return next(iter([*answer.quiet, *(row.timestamp_us for row in answer.rows)]), None)
 
     async def _ask(self, params: Mapping[str, str | int]) -> CandleAnswer:
         return await self._http.get(
@@ -133,13 +130,12 @@ class _Trades:
         time_ms, offset = mapper.time_and_offset(cursor)
         return await self._ask({"startTime": _iso(time_ms), "start": offset, "count": self._rows}, cursor)
 
-    async def fetch_listed_us(self) -> int | None:
-        if self.symbol not in self.facts.listed_us:
-            answer = await self._ask({"count": 1}, 0)
-            if not answer.rows:
-                return None
-            self.facts.listed_us[self.symbol] = answer.rows[0].timestamp_us
-        return self.facts.listed_us[self.symbol]
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        return await self.facts.began_us(self.symbol, start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        answer = await self._ask({"count": 1}, 0)
+        return answer.rows[0].timestamp_us if answer.rows else None
 
     async def _ask(self, params: Mapping[str, str | int], cursor: int) -> TradeAnswer:
         return await self._http.get(

@@ -54,15 +54,15 @@ class Candles:
                 return answer
         return await self.ask(start_us, LATEST_US)
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         """Return when the market's first candle opened; None where the exchange has none or cannot tell."""
-        key = f"{self.symbol} {self.timeframe.name}"
-        if key not in self._facts.listed_us:
-            answer = await self.ask(EARLIEST_US, LATEST_US, limit=1 if self._dialect.candle_page else None)
-            if not answer.rows or (self.window is not None and len(answer.rows) >= self.window - 1):
-                return None
-            self._facts.listed_us[key] = answer.rows[0].timestamp_us
-        return self._facts.listed_us[key]
+        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        answer = await self.ask(EARLIEST_US, LATEST_US, limit=1 if self._dialect.candle_page else None)
+        if not answer.rows or (self.window is not None and len(answer.rows) >= self.window - 1):
+            return None
+        return answer.rows[0].timestamp_us
 
     async def fetch_newest(self) -> CandleAnswer:
         """Ask for the newest candles, the running one included."""
@@ -173,14 +173,13 @@ class KrakenTrades(_Trades):
         full = len(rows) + len(faults) >= (self._page or 0)
         return TradeAnswer(trades, following, full and bool(rows), honoured, faults)
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         """Return the time of the market's first trade: the first row of the answer to `since=0`."""
-        if self.symbol not in self.facts.listed_us:
-            trades, _, _ = await self._ask(None, 1, {"since": "0"})
-            if not trades:
-                return None
-            self.facts.listed_us[self.symbol] = trades[0].timestamp_us
-        return self.facts.listed_us[self.symbol]
+        return await self.facts.began_us(self.symbol, start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        trades, _, _ = await self._ask(None, 1, {"since": "0"})
+        return trades[0].timestamp_us if trades else None
 
     def _time_us(self, row: Mapping[str, Any]) -> int | None:
         info = row.get("info")
@@ -215,14 +214,13 @@ class BinanceTrades(_Trades):
         full = len(rows) + len(faults) >= (self._page or 0)
         return TradeAnswer(trades, int(trades[-1].trade_id) + 1, full, honoured, faults)
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         """Return the time of the market's first trade."""
-        if self.symbol not in self.facts.listed_us:
-            trades, _, _ = await self._ask(None, 1, {"fromId": 0})
-            if not trades:
-                return None
-            self.facts.listed_us[self.symbol] = trades[0].timestamp_us
-        return self.facts.listed_us[self.symbol]
+        return await self.facts.began_us(self.symbol, start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        trades, _, _ = await self._ask(None, 1, {"fromId": 0})
+        return trades[0].timestamp_us if trades else None
 
 
 class TimedTrades(_Trades):
@@ -256,14 +254,13 @@ class TimedTrades(_Trades):
         full = len(rows) >= limit or (following == cursor and len(rows) >= _CROWD)
         return TradeAnswer(trades, following, full, trades[0].timestamp_us // 1000 >= cursor, faults)
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         """Return the time of the oldest trade that is served, whether the market or the exchange's memory begins."""
-        if self.symbol not in self.facts.listed_us:
-            trades, _ = await self.fetch_some(EARLIEST_US // 1000, 1)
-            if not trades:
-                return None
-            self.facts.listed_us[self.symbol] = trades[0].timestamp_us
-        return self.facts.listed_us[self.symbol]
+        return await self.facts.began_us(self.symbol, start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        trades, _ = await self.fetch_some(EARLIEST_US // 1000, 1)
+        return trades[0].timestamp_us if trades else None
 
     async def fetch_some(self, since_ms: int, limit: int) -> tuple[list[Trade], int]:
         """Ask for the first `limit` trades from `since_ms` on; return them and how many rows came."""

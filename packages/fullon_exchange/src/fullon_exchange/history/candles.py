@@ -37,8 +37,11 @@ class CandleSource(Protocol):
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
         """Ask for the candles of `[start_us, end_us)`; the venue may answer more, fewer or others."""
 
-    async def fetch_listed_us(self) -> int | None:
-        """Return when the market's first candle opened; None where it has none or the venue cannot tell."""
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        """Return when the market's first candle opened; None where it has none or the venue cannot tell.
+
+        From memory if that was before `start_us`, and asked anew if it was not.
+        """
 
 
 async def candle_pages(
@@ -200,7 +203,7 @@ class _Holes:
             kept = f"{source.exchange} serves only its newest {source.window} candles of {source.timeframe.name}"
             named.append(((start_us, end_us), f"{reasons.RETENTION}: {kept}"))
             return end_us
-        listed_us = await source.fetch_listed_us()
+        listed_us = await source.fetch_listed_us(start_us)
         if listed_us is None:
             return start_us
         # Some venues tell the time of the first trade: its candle opened earlier.

@@ -1,7 +1,7 @@
 """Why a venue does not serve an interval, and from when on its history is settled.
 
-Reasons of `Page.unavailable` start with one of these words. What is named unavailable is never asked for again,
-so pagers confirm it by a second request first.
+Reasons of `Page.unavailable` start with one of these words. What is named unavailable is asked for again rarely or
+never, so pagers confirm it by a second request first.
 """
 
 from dataclasses import dataclass

@@ -42,8 +42,11 @@ class TradeSource(Protocol):
     async def fetch(self, cursor: int) -> TradeAnswer:
         """Ask for the trades after `cursor`; rows that an earlier answer gave may come again."""
 
-    async def fetch_listed_us(self) -> int | None:
-        """Return the time of the market's first trade ever; None where it has none or the venue cannot tell."""
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        """Return the time of the market's first trade ever; None where it has none or the venue cannot tell.
+
+        From memory if that was before `start_us`, and asked anew if it was not.
+        """
 
 
 async def trade_pages(
@@ -204,8 +207,8 @@ class _TradePager:
         first_us = min(fresh[0].timestamp_us, settled_us) if fresh else settled_us
         if first_us - self.position <= _VOID_MAX_US:
             return []
-        listed_us = await self._source.fetch_listed_us()
-        if listed_us is None:
+        listed_us = await self._source.fetch_listed_us(self.position)
+        if listed_us is None or (fresh and listed_us > fresh[0].timestamp_us):
             return []
         begin_us = min(floor_minute_us(listed_us), settled_us)
         if begin_us <= self.position:

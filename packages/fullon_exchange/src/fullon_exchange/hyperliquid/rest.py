@@ -126,15 +126,13 @@ class _Candles:
                 return answer
         return await self._ask(start_us, _LATEST_MS, mapper.WINDOW)
 
-    async def fetch_listed_us(self) -> int | None:
+    async def fetch_listed_us(self, start_us: int) -> int | None:
         """Return when the market's first candle opened, if it is young enough for that candle to be kept."""
-        key = f"{self.symbol} {self.timeframe.name}"
-        if key not in self._facts.listed_us:
-            answer = await self._ask(0, _LATEST_MS, mapper.WINDOW)
-            if not 0 < len(answer.rows) < mapper.WINDOW - 1:
-                return None
-            self._facts.listed_us[key] = answer.rows[0].timestamp_us
-        return self._facts.listed_us[key]
+        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+
+    async def _ask_first_us(self) -> int | None:
+        answer = await self._ask(0, _LATEST_MS, mapper.WINDOW)
+        return answer.rows[0].timestamp_us if 0 < len(answer.rows) < mapper.WINDOW - 1 else None
 
     async def _ask(self, start_us: int, end_ms: int, rows_max: int) -> CandleAnswer:
         asked = {"coin": self._coin, "interval": self.timeframe.name, "startTime": start_us // 1000, "endTime": end_ms}

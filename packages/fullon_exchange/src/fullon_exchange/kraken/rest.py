@@ -85,8 +85,9 @@ class _Candles:
             urgency=self._urgency,
         )
 
-    async def fetch_listed_us(self) -> int | None:
-        return await _fetch_first_trade_us(self._http, self._pair, self.symbol, self._urgency, self.facts)
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        ask = partial(_ask_first_trade_us, self._http, self._pair, self.symbol, self._urgency)
+        return await self.facts.began_us(self.symbol, start_us, ask)
 
 
 class _Trades:
@@ -114,22 +115,17 @@ class _Trades:
             urgency=self._urgency,
         )
 
-    async def fetch_listed_us(self) -> int | None:
-        return await _fetch_first_trade_us(self._http, self._pair, self.symbol, self._urgency, self.facts)
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        ask = partial(_ask_first_trade_us, self._http, self._pair, self.symbol, self._urgency)
+        return await self.facts.began_us(self.symbol, start_us, ask)
 
 
-async def _fetch_first_trade_us(
-    http: HttpClient, pair: str, symbol: str, urgency: Urgency, facts: VenueFacts
-) -> int | None:
+async def _ask_first_trade_us(http: HttpClient, pair: str, symbol: str, urgency: Urgency) -> int | None:
     """Return the time of the market's first trade: the first row of the answer to `since=0`."""
-    if symbol not in facts.listed_us:
-        answer = await http.get(
-            "/0/public/Trades",
-            {"pair": pair, "since": 0, "count": 1},
-            partial(mapper.parse_trades, symbol=symbol, cursor=0),
-            urgency=urgency,
-        )
-        if not answer.rows:
-            return None
-        facts.listed_us[symbol] = answer.rows[0].timestamp_us
-    return facts.listed_us[symbol]
+    answer = await http.get(
+        "/0/public/Trades",
+        {"pair": pair, "since": 0, "count": 1},
+        partial(mapper.parse_trades, symbol=symbol, cursor=0),
+        urgency=urgency,
+    )
+    return answer.rows[0].timestamp_us if answer.rows else None
