@@ -138,6 +138,38 @@ async def test_another_backtest_and_a_deactivation_take_effect_within_five_secon
         await eventually(is_there, "two more days of history")
 
 
+async def test_history_of_a_symbol_that_is_let_go_is_read_no_further(seeded: SimulatedMarket, clock: Clock) -> None:
+    async with DatabaseContext() as db:
+        await db.session.execute(text("UPDATE symbols SET backtest = 2000 WHERE symbol = 'ADA/USDT'"))
+        await db.commit()
+    async with running_daemon() as daemon:
+        await eventually(lambda: is_live(daemon, ("binance", "BTC/USDT")), "its neighbour is live")
+        assert daemon._runtime is not None
+        store = daemon._runtime.store
+        series = await store.series("binance", "ADA/USDT", "candles1m")
+        wanted = (floor_minute_us(clock.now_us()) - 2000 * DAY_US, floor_minute_us(clock.now_us()))
+
+        async def covered_us() -> int:
+            (summary,) = (await store.summaries({series: wanted})).values()
+            return summary.covered_us
+
+        async def is_under_way() -> bool:
+            return await covered_us() > 5 * DAY_US
+
+        await eventually(is_under_way, "days of its history are there")
+        async with DatabaseContext() as db:
+            await db.session.execute(text("DELETE FROM symbols WHERE symbol = 'ADA/USDT'"))
+            await db.commit()
+
+        async def stands_still() -> bool:
+            before_us = await covered_us()
+            await clock.sleep(20.0)
+            return await covered_us() == before_us
+
+        await eventually(stands_still, "no more of its history", 10)
+        assert await covered_us() < wanted[1] - wanted[0], "it was not at its end"
+
+
 async def test_an_exchange_that_is_down_at_the_start_is_named_and_collected_once_it_is_up(
     seeded: SimulatedMarket,
 ) -> None:
