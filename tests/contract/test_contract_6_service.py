@@ -214,6 +214,7 @@ class TestHistoricCollectors:
         ohlcv = await HistoricOHLCVCollector(symbols=None).start_collection()
         trades = await HistoricTradeCollector(symbols=None).start_collection()
         assert set(ohlcv) == set(trades) == {"kraken:BTC/USD", "binance:BTC/USDT"}
+        assert ohlcv["kraken:BTC/USD"] == 0, "its candles are made from its trades alone"
         assert ohlcv["binance:BTC/USDT"] == len(await candles(place.binance)) > 1000
         async with TradeRepository("kraken", "BTC/USD") as repository:
             assert trades["kraken:BTC/USD"] == len(await repository.get_recent_trades(limit=100_000)) > 1000
