@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
+from fullon_ohlcv_service.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
@@ -87,3 +88,11 @@ def test_the_file_with_everything_uncommented_is_read_and_changes_nothing(
         monkeypatch.delenv(name)
     load_env_file(file)
     assert OhlcvServiceConfig.from_env().model_dump() == untouched
+
+
+@pytest.mark.parametrize("line", ["DB_HOST", "DB HOST=x", "=x", 'DB_HOST="x'])
+def test_a_line_that_sets_nothing_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"# servers\n{line}\n")
+    with pytest.raises(ConfigurationError, match=r"\.env, line 2: cannot read .*; allowed are lines NAME=value"):
+        load_env_file(file)

@@ -146,10 +146,10 @@ def load_env_file(path: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; make it a readable UTF-8 file or remove it") from error
     for binding in parse_stream(StringIO(text)):
-        if binding.error:
+        if binding.error or (binding.key is not None and binding.value is None):
             raise ConfigurationError(
                 f"{path}, line {binding.original.line}: cannot read {binding.original.string.strip()!r}; "
                 "allowed are lines NAME=value and comments that begin with #"
             )
-        if binding.key is not None and binding.value is not None:
+        if binding.key and binding.value is not None:
             os.environ.setdefault(binding.key, binding.value)
