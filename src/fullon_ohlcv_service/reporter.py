@@ -50,7 +50,7 @@ class StatusReporter:
             try:
                 await self.refresh()
                 self._runtime.board.unreadable = ""
-                if loop.time() >= heartbeat_due_s:
+                if loop.time() >= heartbeat_due_s or self._has_news():
                     heartbeat_due_s = loop.time() + self._heartbeat_s
                     await self._heartbeat()
                 self._said = ""
@@ -116,6 +116,10 @@ class StatusReporter:
         except (TimeoutError, CacheError) as error:
             self._log.warning("status records not marked stopped", why=str(error) or "redis did not answer")
         self._records.clear()
+
+    def _has_news(self) -> bool:
+        """Tell whether symbols have come or gone since the last heartbeat."""
+        return {str(line.wanted) for line in self._runtime.board.lines()} != self._records.keys() - {COMPONENT}
 
     async def _heartbeat(self) -> None:
         """Bring every status record up to date; register those that Redis does not know."""

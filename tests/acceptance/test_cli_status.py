@@ -49,7 +49,12 @@ async def add_venues() -> None:
 
 
 async def add_symbols(
-    numbers: range, *, phase: str = "live", behind_us: int = 0, rows_s: Mapping[str, float] | None = None
+    numbers: range,
+    *,
+    phase: str = "live",
+    behind_us: int = 0,
+    rows_s: Mapping[str, float] | None = None,
+    recorded: bool = True,
 ) -> None:
     """Put covered symbols into the database, and into Redis what a daemon says of them; `rows_s` by exchange."""
     async with DatabaseContext() as db:
@@ -67,7 +72,8 @@ async def add_symbols(
                 await store.series(venue, f"C{number}/USDT", "candles1m")
                 component, params = f"{venue}:C{number}/USDT", {"type": "ohlcv", "phase": phase}
                 params |= {"rows_s": (rows_s or {}).get(venue, 0.0)}
-                await cache.register_process(ProcessType.OHLCV, component, params=params)
+                if recorded:
+                    await cache.register_process(ProcessType.OHLCV, component, params=params)
         end_us = system_now_us() // MINUTE_US * MINUTE_US - behind_us
         async with store.connection("cover everything") as connection:
             cover = "UPDATE coverage SET covered = tstzmultirange(span_us($1, $2))"
@@ -124,3 +130,21 @@ async def test_an_exchange_of_which_nothing_arrives_is_named_and_a_slow_one_is_n
         "binance": "being filled",
         "kraken": "tried again and again: nothing arrives from the exchange",
     }
+
+
+async def test_a_symbol_that_the_daemon_has_not_told_of_yet_waits_or_catches_up_and_is_stopped_only_without_a_daemon(
+    fresh_databases: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await add_venues()
+    await add_symbols(range(1), behind_us=9 * MINUTE_US, recorded=False)
+
+    async def phases() -> set[str]:
+        capsys.readouterr()
+        await asyncio.to_thread(main, ("status", "--json"))
+        return {line["phase"] for line in json.loads(capsys.readouterr().out)["symbols"]}
+
+    assert await phases() == {"stopped"}
+    async with WriterLock() as lock:
+        assert await lock.take()
+        assert await phases() == {"catching up"}

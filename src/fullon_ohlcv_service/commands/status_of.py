@@ -148,7 +148,7 @@ async def read_report(ledger: Ledger) -> Report:
         troubles.append(f"the daemon has been silent for {daemon['heartbeat_age_s']:.0f} s: see {say_command('logs')}")
     if not ledger.wanted:
         troubles.append(nothing_yet())
-    lines = await _read_lines(ledger, records if writer is not None else {})
+    lines = await _read_lines(ledger, records if writer is not None else None)
     silent: dict[str, float | None] = {}
     if writer is not None and (datetime.now(UTC) - writer.since).total_seconds() > SETTLE_S:
         interval_s = 0.0 if ledger.config.enable_streaming else ledger.config.collection_interval
@@ -175,7 +175,8 @@ def _silence(name: str, lag_s: float | None) -> str:
     return f"{name}: {behind}; {say_command('doctor')} asks it, {say_command(f'logs {name}')} has the reasons"
 
 
-async def _read_lines(ledger: Ledger, records: Mapping[str, ProcessRecord]) -> list[SymbolLine]:
+async def _read_lines(ledger: Ledger, records: Mapping[str, ProcessRecord] | None) -> list[SymbolLine]:
+    """Return a line for each wanted symbol; `records` is None where no daemon runs."""
     intervals = {key: ledger.interval(one) for key, one in ledger.wanted.items()}
     series = {key: found for key in intervals if (found := ledger.known.get((*key, "candles1m"))) is not None}
     summaries = await ledger.store.summaries({one: intervals[key] for key, one in series.items()})
@@ -187,14 +188,17 @@ async def _read_lines(ledger: Ledger, records: Mapping[str, ProcessRecord]) -> l
         if summary is None:
             summary = CoverageSummary(intervals[key][1] - intervals[key][0], 0, 0, None, None)
         state = states.get(key) or states.get((one.exchange, ""))
-        lines.append(_line(one, summary, records.get(str(one)), state, now_us))
+        record = None if records is None else records.get(str(one))
+        params = {} if record is None else record["params"]
+        said = _said(params, state, runs=records is not None)
+        lines.append(_line(one, summary, params, said, now_us))
     return lines
 
 
 def _line(
-    one: WantedSymbol, summary: CoverageSummary, record: ProcessRecord | None, state: MarketState | None, now_us: int
+    one: WantedSymbol, summary: CoverageSummary, params: Mapping[str, Any], said: tuple[str, str], now_us: int
 ) -> SymbolLine:
-    phase, problem = _phase_of(record, state)
+    phase, problem = said
     missing_us = max(0, summary.wanted_us - summary.covered_us - summary.unavailable_us)
     lag_s = None if summary.covered_until_us is None else max(0.0, (now_us - summary.covered_until_us) / 1e6)
     is_live = phase == Phase.LIVE
@@ -206,7 +210,6 @@ def _line(
         # Records are up to half a minute old, the ledger is not.
         behind_us = missing_us if lag_s is None or lag_s * 1e6 > 2 * TAIL_MAX_US else max(0, missing_us - TAIL_MAX_US)
         phase = Phase.CATCHING_UP if behind_us and summary.covered_us else phase if behind_us else Phase.COMPLETE
-    params = {} if record is None else record["params"]
     eta_s = params.get("eta_s") if missing_us else None
     return SymbolLine(
         exchange=one.exchange,
@@ -222,11 +225,11 @@ def _line(
     )
 
 
-def _phase_of(record: ProcessRecord | None, state: MarketState | None) -> tuple[str, str]:
-    """Return what the daemon says it does for a symbol, and what is wrong with it."""
+def _said(params: Mapping[str, Any], state: MarketState | None, *, runs: bool) -> tuple[str, str]:
+    """Return what is done for a symbol, and what is wrong with it; `runs` tells whether there is a daemon."""
     if state is not None and state.state is not Lifecycle.ACTIVE:
         return state.state.value, state.reason
-    if record is None:
+    if not runs:
         return STOPPED, ""
-    # A collector that is run by hand keeps records without a phase.
-    return record["params"].get("phase") or Phase.WAITING.value, record["params"].get("problem") or ""
+    # A symbol that was just added has no record yet, one that is collected by hand has one without a phase.
+    return params.get("phase") or Phase.WAITING.value, params.get("problem") or ""
