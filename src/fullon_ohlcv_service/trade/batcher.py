@@ -205,7 +205,7 @@ class GlobalTradeBatcher:
             tracker.disconnect_all()
         elif expected is not None and entry.sequence != expected:
             self._log.error(
-                "the stream lost entries; their minutes are gaps for history to fill",
+                "entries of the stream are lost or came twice; their minutes are gaps for history to fill",
                 exchange=frame.exchange,
                 expected=expected,
                 found=entry.sequence,
