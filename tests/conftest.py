@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,40 @@ from fullon_orm.database import DatabaseManager
 from fullon_simulator import SimulatedMarket, SymbolSpec
 
 SPEED = 20.0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal out the files with long tests, so that each of several workers begins with some and ends with short ones.
+
+    A worker's share is a stretch of the list, and the last tests of a share stay with it. Long are those that say how
+    long they may take, and whatever runs a daemon.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    loads = [0.0] * workers
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    short: list[pytest.Item] = []
+    for ours in sorted(files.values(), key=_load, reverse=True):
+        if not _load(ours):
+            short += ours
+            continue
+        least = loads.index(min(loads))
+        loads[least] += _load(ours)
+        shares[least] += ours
+    for left, share in zip(range(workers, 0, -1), shares, strict=True):
+        size = max(0, (len(short) + sum(map(len, shares[workers - left :]))) // left - len(share))
+        share.extend(short[:size])
+        del short[:size]
+    items[:] = [item for share in shares for item in share] + short
+
+
+def _load(file: list[pytest.Item]) -> float:
+    """Guess how long the tests of a file take, in some unit; 0 of short ones."""
+    marks = [item.get_closest_marker("timeout") for item in file]
+    weight = sum(mark.args[0] for mark in marks if mark is not None)
+    return float(weight or 20 * len(file) * ("integration" in file[0].path.parts))
 
 
 @pytest.fixture(autouse=True)
