@@ -235,7 +235,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_doctor_names_what_is_broken_and_what_helps(
     seeded: SimulatedMarket, directory: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +271,7 @@ async def test_doctor_names_what_is_broken_and_what_helps(
     assert {"settings", "kraken", "kraken clock", "kraken rate budget", "symbols"} <= names
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_doctor_names_a_foreign_schema_an_unlisted_symbol_and_a_port_in_use(
     seeded: SimulatedMarket, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

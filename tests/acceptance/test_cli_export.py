@@ -30,7 +30,7 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """A small program of its own: the figure of a child begins with the size of its parent."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes there")
 async def test_a_year_of_minutes_is_exported_in_little_memory(
     fresh_databases: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

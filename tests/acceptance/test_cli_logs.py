@@ -71,7 +71,7 @@ def test_a_log_that_is_followed_is_followed_into_the_file_that_takes_its_place(l
     following.expect(pexpect.EOF)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_daemon_with_a_table_logs_into_the_file_that_logs_shows(
     fresh_databases: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,7 +239,7 @@ def test_what_is_waited_for_is_on_the_screen(servers: object, monkeypatch: pytes
     assert "waiting" not in said
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_no_is_no(seeded: SimulatedMarket) -> None:
     def decline() -> tuple[str, int | None]:
         terminal = spawn("symbols", "remove", "binance:*")

@@ -29,7 +29,7 @@ async def has_writer() -> bool:
         await connection.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_killed_embedded_servers_are_started_again_and_collecting_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
