@@ -25,12 +25,18 @@ BUSY = {"binance": "BTC/USDT", "hyperliquid": "BTC/USDC:USDC"}
 
 @pytest.fixture
 async def candle_market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
-    """Two venues with candles of their own, one with and one without a closed flag; two hours to back-fill."""
+    """Two venues with candles of their own, one with and one without a closed flag; a day to back-fill.
+
+    Bitcoin trades at any time of any minute: a candle that is told too early never happens to be the whole one.
+    """
     now_s = time.time()
     monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
     venues = {
-        "binance": [SymbolSpec("BTC/USDT", trades_per_day=40_000, price=60_000.0), SymbolSpec("ETH/USDT", kind="busy")],
-        "hyperliquid": [SymbolSpec("BTC/USDC:USDC", trades_per_day=40_000), SymbolSpec("ETH/USDC:USDC", kind="busy")],
+        "binance": [
+            SymbolSpec("BTC/USDT", trades_per_day=200_000, price=60_000.0),
+            SymbolSpec("ETH/USDT", kind="busy"),
+        ],
+        "hyperliquid": [SymbolSpec("BTC/USDC:USDC", trades_per_day=200_000), SymbolSpec("ETH/USDC:USDC", kind="busy")],
     }
     async with SimulatedMarket(venues, seed=5) as market:
         for name, value in market.environment().items():
