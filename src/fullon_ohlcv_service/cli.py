@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _known_errors() -> tuple[type[Exception], ...]:
     """Import the errors that have a sentence only when there is one to judge."""
-    from fullon_ohlcv_service.commands.session import KNOWN_ERRORS  # noqa: PLC0415
+    from fullon_ohlcv_service.commands.session import KNOWN_ERRORS  # noqa: PLC0415 - most commands do not need it
 
     return KNOWN_ERRORS
 

@@ -302,7 +302,7 @@ class HistoricCollector(ABC):
     def _rest(self, attempt: _Attempts, now_s: float, asked_s: float | None = None) -> None:
         attempt.failed += 1
         limit_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**attempt.failed)
-        attempt.not_before_s = now_s + (asked_s or random.uniform(RETRY_FIRST_S, limit_s))  # noqa: S311
+        attempt.not_before_s = now_s + (asked_s or random.uniform(RETRY_FIRST_S, limit_s))  # noqa: S311 - jitter
 
     def _attempt(self, series: Series) -> _Attempts:
         return self._attempts.setdefault(series, _Attempts())
@@ -320,7 +320,7 @@ class HistoricCollector(ABC):
         for gap in in_order(gaps, rt.clock.now_us(), self._reach_us(exchange, series)):
             urgency = Urgency.REPAIR if is_repair(gap, rt.clock.now_us()) else Urgency.BACKFILL
             pages = self._pages(exchange, series, gap, urgency)
-            async with aclosing(pages) as open_pages:  # type: ignore[type-var]
+            async with aclosing(pages) as open_pages:  # type: ignore[type-var]  # a generator, declared as an iterator
                 async for page in open_pages:
                     stored, page_us = await self._take_page(exchange, series, page)
                     rows += stored
@@ -357,7 +357,7 @@ class HistoricCollector(ABC):
                     symbol=series.symbol,
                     why=str(error),
                 )
-                await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311
+                await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311 - jitter
                 delay_s = min(30.0, delay_s * 2)
 
     def _confirmed(self, page: Page[Any], covered: Sequence[Interval]) -> list[Interval]:

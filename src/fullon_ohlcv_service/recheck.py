@@ -98,7 +98,7 @@ class Rechecker:
                 self._due_us[series] = rt.clock.now_us() + EVERY_US
                 self._judge(series, await self._read_again(collector, name, series, interval))
                 await asyncio.sleep(pause_s)
-                if random.random() < SAMPLE_SHARE:  # noqa: S311
+                if random.random() < SAMPLE_SHARE:  # noqa: S311 - chance spreads the load, it keeps no secret
                     await self._read_again(collector, name, series, _older(since_us, interval[0]))
                     await asyncio.sleep(pause_s)
 

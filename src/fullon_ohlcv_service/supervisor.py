@@ -89,7 +89,7 @@ class Supervisor(Generic[Key]):
                     delay_s = DELAY_FIRST_S
                 self._say(key, error)
                 asked_s: float | None = getattr(error, "retry_after_s", None)
-                await asyncio.sleep(asked_s or random.uniform(0.1, delay_s))  # noqa: S311
+                await asyncio.sleep(asked_s or random.uniform(0.1, delay_s))  # noqa: S311 - jitter
                 delay_s = min(DELAY_MAX_S, delay_s * 2)
             else:
                 self.failures.pop(key, None)

@@ -79,7 +79,7 @@ def _collected(context: typer.Context) -> Sequence[tuple[str, str]]:
 
 async def _ask() -> Sequence[tuple[str, str]]:
     from fullon_ohlcv_service.config.database_config import load_wanted_symbols  # noqa: PLC0415
-    from fullon_ohlcv_service.config.settings import OhlcvServiceConfig  # noqa: PLC0415
+    from fullon_ohlcv_service.config.settings import OhlcvServiceConfig  # noqa: PLC0415 - most commands do not need it
 
     async with asyncio.timeout(PATIENCE_S):
         return sorted((one.exchange, one.symbol) for one in await load_wanted_symbols(OhlcvServiceConfig.from_env()))

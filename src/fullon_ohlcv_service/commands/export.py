@@ -195,7 +195,7 @@ def _writing(path: Path, kind: Format) -> Iterator[Write]:
             yield lambda rows: writer.writerows((row[0].isoformat(), *map(repr, row[1:])) for row in rows)
         return
     import pyarrow as pa  # noqa: PLC0415 - a third of a second that only Parquet needs
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415 - only Parquet needs it
 
     pa.set_memory_pool(pa.system_memory_pool())  # gives back what it does not use
     fields: list[tuple[str, Any]] = [("timestamp", pa.timestamp("us", tz="UTC"))]

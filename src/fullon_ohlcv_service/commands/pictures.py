@@ -22,7 +22,7 @@ TICKS_MAX = 10
 def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ImportError:
         raise CommandError(
             "--png needs matplotlib: install it with `pip install 'fullon-ohlcv-service[png]'`"
@@ -49,7 +49,7 @@ def draw_heat(heat: HeatMap, path: Path) -> None:
     ticks = range(0, len(heat.starts_us), every)
     axes.set_xticks(ticks, [f"{from_us(heat.starts_us[tick]):%Y-%m-%d\n%H:%M}" for tick in ticks], fontsize=8)
     axes.set_title(f"Coverage, UTC; one column is {heat.step}", loc="left", fontsize=10)
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
 
     patches = [Patch(color=color, label=name) for name, color in COLORS.items()]
     figure.legend(handles=patches, loc="outside lower left", ncols=4, frameon=False, fontsize=8)

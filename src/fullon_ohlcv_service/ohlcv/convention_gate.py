@@ -176,7 +176,7 @@ class ConventionGate:
         )
         rows: dict[int, CandleRow] = {}
         known_us = 0
-        async with aclosing(pages) as open_pages:  # type: ignore[type-var]
+        async with aclosing(pages) as open_pages:  # type: ignore[type-var]  # a generator, declared as an iterator
             async for page in open_pages:
                 known_us = max(known_us, page.interval[1])
                 for one in page.records:

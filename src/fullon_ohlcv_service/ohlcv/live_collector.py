@@ -106,7 +106,7 @@ class CandleSink:
                 if str(error) != self._said:
                     self._said = str(error)
                     self._log.warning("database away, candles wait", exchange=self._exchange, why=self._said)
-                delay_s = min(RETRY_MAX_S, random.uniform(delay_s, delay_s * 3))  # noqa: S311
+                delay_s = min(RETRY_MAX_S, random.uniform(delay_s, delay_s * 3))  # noqa: S311 - jitter
             else:
                 self._said = ""
                 delay_s = GATHER_S

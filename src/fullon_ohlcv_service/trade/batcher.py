@@ -274,7 +274,7 @@ class GlobalTradeBatcher:
                 if str(error) != said:
                     said = str(error)
                     self._log.warning("waiting for a server", what=what, why=said)
-                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311
+                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter
                 delay_s = min(RETRY_MAX_S, delay_s * 2)
             else:
                 if said:

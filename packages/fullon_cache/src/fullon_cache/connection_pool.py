@@ -101,7 +101,7 @@ class ConnectionPool:
             ConfigurationError: the server refuses the password or the database.
             CacheError: any other refusal of the server; `code` says which.
         """
-        answer = self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        answer = self.client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py declares it untyped
         return await self.bounded(answer, within_s)
 
     async def run_all(self, commands: Iterable[Sequence[Word]]) -> list[Any]:

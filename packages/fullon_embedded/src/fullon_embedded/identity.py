@@ -87,7 +87,7 @@ def give(directory: Path, identity: Identity) -> None:
 
 def _probe(identity: Identity, programs: PostgresPrograms) -> subprocess.CompletedProcess[str]:
     command = (*identity.prefix, str(programs.postgres), "--version")
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - no shell
 
 
 def _owner(way: str) -> tuple[int, int]:

@@ -42,7 +42,7 @@ def open_exchange(
     """
     key = name.strip().lower()
     if key in _NATIVE and via != "ccxt":
-        from fullon_exchange.native import NativeExchange  # noqa: PLC0415
+        from fullon_exchange.native import NativeExchange  # noqa: PLC0415 - only a native venue needs it
 
         venue = getattr(importlib.import_module(f"fullon_exchange.{key}.rest"), _NATIVE[key])
         return NativeExchange(venue(page_rows), clock=clock)

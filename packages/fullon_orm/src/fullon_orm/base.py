@@ -44,7 +44,7 @@ class ItemAccess:
     """Lets `record["column"]` answer like `record.column`, for readers that were written for rows."""
 
     def __getitem__(self, column: str) -> Any:
-        if column not in type(self).__mapper__.columns:  # type: ignore[attr-defined]
+        if column not in type(self).__mapper__.columns:  # type: ignore[attr-defined]  # a mixin of models
             raise KeyError(column)
         return getattr(self, column)
 

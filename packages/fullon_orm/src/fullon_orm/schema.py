@@ -78,9 +78,9 @@ async def _alembic_to_ourselves(address: Address) -> AsyncIterator[None]:
 
 def _migrate(connection: Connection, address: Address) -> str | None:
     """Bring the schema to `HEAD` and return the version it had, None for an empty database."""
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 - only a schema that changes needs it
+    from alembic.config import Config  # noqa: PLC0415 - only a schema that changes needs it
+    from alembic.migration import MigrationContext  # noqa: PLC0415 - only a schema that changes needs it
 
     context = MigrationContext.configure(connection)
     found = context.get_current_revision()
@@ -121,8 +121,8 @@ def schema_differences(connection: Connection) -> list[Any]:
 
     Tables of other owners are not looked at.
     """
-    from alembic.autogenerate import compare_metadata  # noqa: PLC0415
-    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only a schema that changes needs it
+    from alembic.migration import MigrationContext  # noqa: PLC0415 - only a schema that changes needs it
 
     def ours(_: object, name: str | None, kind: str, reflected: bool, counterpart: object) -> bool:
         return not (kind == "table" and reflected and counterpart is None)

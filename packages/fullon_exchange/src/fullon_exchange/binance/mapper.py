@@ -43,7 +43,7 @@ class _Market(msgspec.Struct, gc=False):
 
     symbol: str
     baseAsset: str  # noqa: N815 -- the venue's spelling
-    quoteAsset: str  # noqa: N815
+    quoteAsset: str  # noqa: N815 -- the venue's spelling
     status: str = ""
 
 

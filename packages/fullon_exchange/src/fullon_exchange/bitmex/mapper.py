@@ -42,10 +42,10 @@ class _Instrument(msgspec.Struct, gc=False):
     state: str = ""
     underlying: str | None = None
     rootSymbol: str | None = None  # noqa: N815 -- the venue's spelling
-    quoteCurrency: str | None = None  # noqa: N815
-    settlCurrency: str | None = None  # noqa: N815
+    quoteCurrency: str | None = None  # noqa: N815 -- the venue's spelling
+    settlCurrency: str | None = None  # noqa: N815 -- the venue's spelling
     expiry: Moment | None = None
-    closingTimestamp: Moment | None = None  # noqa: N815
+    closingTimestamp: Moment | None = None  # noqa: N815 -- the venue's spelling
 
 
 class TradeRow(msgspec.Struct, gc=False):

@@ -225,7 +225,7 @@ class HyperliquidDialect(Dialect):
     _TEMPORARY = ("rate limit", "too many requests", "try again", "unavailable", "internal", "timeout")
 
     @property
-    def sockets(self) -> SocketLimits:  # type: ignore[override]
+    def sockets(self) -> SocketLimits:  # type: ignore[override]  # a field there, read anew here
         """Read the limits from the environment, like the native session."""
         return Hyperliquid().sockets
 

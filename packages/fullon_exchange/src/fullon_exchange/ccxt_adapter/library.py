@@ -97,7 +97,7 @@ _question: ContextVar[Question | None] = ContextVar("ccxt_question", default=Non
 _socket: ContextVar["Socket | None"] = ContextVar("ccxt_socket", default=None)
 
 
-class Socket(Client):  # type: ignore[misc]
+class Socket(Client):  # type: ignore[misc]  # ccxt declares no types
     """ccxt's view of one of our connections: it may send, and tells what it has read."""
 
     host: SocketHost | None = None
@@ -139,7 +139,7 @@ class Socket(Client):  # type: ignore[misc]
             self.on_error(error)
 
 
-class Opened(BaseExchange):  # type: ignore[misc]
+class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
     """Mixed into an exchange of ccxt; see the module."""
 
     budget: RateBudget | None = None

@@ -134,7 +134,7 @@ class Streams:
                 continue
             for name, kept in by_timeframe.items():
                 if kept is cache:
-                    key: Key = (f"candles{name}", symbol)  # type: ignore[assignment]
+                    key: Key = (f"candles{name}", symbol)  # type: ignore[assignment]  # built from a timeframe
                     self._caches[id(cache)] = cache, key, name
                     return key, name
         return None

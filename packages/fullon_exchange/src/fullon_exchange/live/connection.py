@@ -118,7 +118,7 @@ class Connection(WSListener):
         self.opened = True
         self._opened_at = self._intake.frame_at = time.monotonic()
         if self._around.age_s is not None:
-            share = random.uniform(_AGE_SHARE_MIN, 1.0)  # noqa: S311
+            share = random.uniform(_AGE_SHARE_MIN, 1.0)  # noqa: S311 - chance spreads the load, it keeps no secret
             self.renew_at = self._opened_at + share * self._around.age_s / self._clock.speed
         if self._buffer.full:
             self.pause()

@@ -132,7 +132,7 @@ class RestHandler:
 async def _collect(pages: AsyncIterator[Page[Record]], limit: int | None, timeout_s: float | None) -> list[Record]:
     """Return the records of all pages, or the first `limit` of them."""
     records: list[Record] = []
-    async with asyncio.timeout(timeout_s), aclosing(pages) as open_pages:  # type: ignore[type-var]
+    async with asyncio.timeout(timeout_s), aclosing(pages) as open_pages:  # type: ignore[type-var]  # a generator, declared as an iterator
         async for page in open_pages:
             records += page.records
             if limit is not None and len(records) >= limit:

@@ -87,7 +87,7 @@ class WebsocketHandler:
         """
         if timeframe not in _STREAM_TIMEFRAMES or timeframe not in self.exchange.traits.timeframes:
             raise NotSupported(f"candles of {timeframe!r} are not streamed", exchange=self.exchange.name, symbol=symbol)
-        channel: Channel = f"candles{timeframe}"  # type: ignore[assignment]
+        channel: Channel = f"candles{timeframe}"  # type: ignore[assignment]  # built from a timeframe
         return await self._subscribe(channel, symbol, callback)
 
     async def subscribe_trades(self, symbol: str, callback: Callback) -> str:
@@ -151,7 +151,7 @@ class WebsocketHandler:
             case Candles():
                 for candle in event.records:
                     values = [candle.open, candle.high, candle.low, candle.close, candle.volume]
-                    channel: Channel = f"candles{candle.timeframe}"  # type: ignore[assignment]
+                    channel: Channel = f"candles{candle.timeframe}"  # type: ignore[assignment]  # built from a timeframe
                     await self._call(channel, candle.symbol, [[candle.timestamp_us // 1000, *values]])
             case Tickers():
                 for ticker in event.records:

@@ -62,7 +62,7 @@ class Trade:
 
 def _finite(name: str, value: object) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # the error is what is asked for
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
