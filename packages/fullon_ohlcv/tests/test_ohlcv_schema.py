@@ -79,3 +79,16 @@ async def test_what_is_said_to_timescaledb_fits_the_tables(database: str) -> Non
 
 async def test_an_extension_that_is_not_preloaded_is_left_alone(database: str) -> None:
     assert await in_database("SELECT FROM pg_extension WHERE extname = 'timescaledb'") == "SELECT 0"
+
+
+async def test_the_limit_of_decompressed_rows_is_lifted_where_timescaledb_is_used(database: str) -> None:
+    limit = "SELECT current_setting('timescaledb.max_tuples_decompressed_per_dml_transaction', true)"
+    async with TimeseriesStore.open() as store, store.connection("look") as connection:
+        assert await connection.fetchval(limit) is None
+    await in_database(
+        "SET allow_system_table_mods = on;"
+        "INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)"
+        " SELECT 4711, 'timescaledb', extowner, extnamespace, false, '2.21.3' FROM pg_extension LIMIT 1"
+    )
+    async with TimeseriesStore.open() as store, store.connection("look") as connection:
+        assert await connection.fetchval(limit) == "0"

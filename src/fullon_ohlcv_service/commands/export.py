@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
 from fullon_ohlcv.records import Interval, State
-from fullon_ohlcv.timeframe import DAY_US, Timeframe, to_us
+from fullon_ohlcv.timeframe import DAY_US, Timeframe, from_us, to_us
 from fullon_ohlcv_service.commands.candles import Tf
 from fullon_ohlcv_service.commands.screen import AsJson, From, SymbolName, To, check_place, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
@@ -113,10 +113,9 @@ async def _export(
         for run in runs:
             minutes[run.state] += (run.interval[1] - run.interval[0]) // MINUTE_US
         async with ledger.store.connection("count the candles") as connection:
-            query = (
-                "SELECT count(*) FROM candles WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)"
-            )
-            traded = min(minutes[State.COVERED], await connection.fetchval(query, series.series_id, *interval))
+            query = "SELECT count(*) FROM candles WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3"
+            stored = await connection.fetchval(query, series.series_id, *map(from_us, interval))
+            traded = min(minutes[State.COVERED], stored)
         manifest = {
             "file": file.name,
             "format": kind,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.records import CoverageRun, Interval, Series, State
-from fullon_ohlcv.timeframe import Timeframe
+from fullon_ohlcv.timeframe import Timeframe, from_us
 from fullon_ohlcv_service.commands.session import Ledger
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.errors import CommandError
@@ -13,10 +13,10 @@ from fullon_ohlcv_service.errors import CommandError
 COLUMNS_MAX = 5000
 
 _TRADED = """
-SELECT series_id, us_of(date_bin($4::bigint * interval '1 microsecond', timestamp, at_us($2))) AS start_us, count(*)
+SELECT series_id, us_of(date_bin($4::bigint * interval '1 microsecond', timestamp, $2)) AS start_us, count(*)
 FROM candles
-WHERE series_id = ANY($1::int[]) AND timestamp >= at_us($2) AND timestamp < at_us($3)
-GROUP BY 1, date_bin($4::bigint * interval '1 microsecond', timestamp, at_us($2))
+WHERE series_id = ANY($1::int[]) AND timestamp >= $2::timestamptz AND timestamp < $3::timestamptz
+GROUP BY 1, date_bin($4::bigint * interval '1 microsecond', timestamp, $2)
 """
 
 
@@ -58,7 +58,7 @@ async def read_heat(
     maps = await ledger.store.coverage_maps({series[one]: span for one, span in spans.items()})
     ids = [one.series_id for one in series.values()]
     async with ledger.store.connection("count the candles") as connection:
-        counted = await connection.fetch(_TRADED, ids, first_us, whole[1], width_us)
+        counted = await connection.fetch(_TRADED, ids, from_us(first_us), from_us(whole[1]), width_us)
     traded = {(row[0], row[1]): row[2] for row in counted}
     rows = {}
     for one, of in series.items():

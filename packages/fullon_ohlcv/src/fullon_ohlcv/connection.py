@@ -128,10 +128,17 @@ async def create_pool(target: Target, pool_max: int) -> "asyncpg.Pool[asyncpg.Re
 
 
 async def _prepare_connection(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Give the connection its staging tables; temporary tables write no log and vanish with it."""
+    """Give the connection its staging tables; temporary tables write no log and vanish with it.
+
+    Where TimescaleDB is used, lift its limit on rows that one statement may decompress: a correction of many series is
+    right to exceed it, and bounds keep every statement to what it changes. It is no startup parameter, for a pooler
+    between us and the server need not know it.
+    """
     await connection.execute(
         "CREATE TEMPORARY TABLE staged_candles (LIKE candles) ON COMMIT DELETE ROWS;"
         "CREATE TEMPORARY TABLE staged_trades (LIKE trades) ON COMMIT DELETE ROWS;"
+        "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false)"
+        " FROM pg_extension WHERE extname = 'timescaledb'"
     )
 
 

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from fullon_ohlcv.bounds import moment
 from fullon_ohlcv.intervals import checked, union
 from fullon_ohlcv.records import CoverageRun, CoverageSummary, Interval, MinuteState, Series, State
 from fullon_ohlcv.statements import statement
@@ -87,7 +88,8 @@ async def read_minutes(connection: "AnyConnection", series: Series, interval: In
     start_us, end_us = timeframe.floor(spans[0][0]), timeframe.ceil(spans[0][1])
     [runs] = (await read_runs(connection, Wanted({series: (start_us, end_us)}))).values()
     times = statement("trade_minutes" if series.timeframe is None else "candle_times")
-    traded = {row[0] for row in await connection.fetch(times, series.series_id, start_us, end_us)}
+    span = moment(start_us), moment(end_us)
+    traded = {row[0] for row in await connection.fetch(times, series.series_id, *span)}
     return states_of(timeframe, (start_us, end_us), runs, traded)
 
 

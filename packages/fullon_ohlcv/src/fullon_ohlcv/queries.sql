@@ -1,5 +1,9 @@
 -- Every statement that reads or writes the shared tables, by name. Times travel as integer microseconds, in arrays
 -- that stand side by side. LATERAL with LIMIT or GROUP BY inside keeps the planner on one index scan per series.
+--
+-- Each reference to candles or trades bounds the time by two timestamptz parameters, the whole call's: only these, no
+-- join and no function of a parameter, exclude partitions and chunks while a statement is planned, and compressed
+-- batches before they are decompressed. A DELETE names its one series by a parameter too.
 
 -- name: find_series
 SELECT series_id FROM series WHERE exchange = $1 AND symbol = $2 AND channel = $3
@@ -27,6 +31,7 @@ CROSS JOIN LATERAL (
     SELECT FROM candles
     WHERE candles.series_id = hull.series_id
       AND candles.timestamp >= at_us(hull.first_us) AND candles.timestamp <= at_us(hull.last_us)
+      AND candles.timestamp >= $4 AND candles.timestamp <= $5
     LIMIT 1
 ) AS one
 
@@ -38,28 +43,33 @@ CROSS JOIN LATERAL (
     SELECT timestamp FROM trades
     WHERE trades.series_id = hull.series_id
       AND trades.timestamp >= at_us(hull.first_us) AND trades.timestamp <= at_us(hull.last_us)
+      AND trades.timestamp >= $4 AND trades.timestamp <= $5
     ORDER BY timestamp LIMIT 1
 ) AS oldest
 CROSS JOIN LATERAL (
     SELECT timestamp FROM trades
     WHERE trades.series_id = hull.series_id
       AND trades.timestamp >= oldest.timestamp AND trades.timestamp <= at_us(hull.last_us)
+      AND trades.timestamp >= $4 AND trades.timestamp <= $5
     ORDER BY timestamp DESC LIMIT 1
 ) AS newest
 
 -- name: merge_candles
--- A row without a trade count does not erase a count that is known for the same values.
+-- The staged rows of some series ($1), which lie in [$2, $3]. A row without a trade count does not erase a count that
+-- is known for the same values.
 WITH changed AS MATERIALIZED (
     SELECT staged.*, stored.series_id IS NULL AS fresh
     FROM staged_candles AS staged
     LEFT JOIN LATERAL (
         SELECT * FROM candles
         WHERE candles.series_id = staged.series_id AND candles.timestamp = staged.timestamp
+          AND candles.timestamp >= $2 AND candles.timestamp <= $3
         LIMIT 1
     ) AS stored ON true
-    WHERE (staged.open, staged.high, staged.low, staged.close, staged.volume)
-          IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume)
-       OR (staged.trades IS NOT NULL AND staged.trades IS DISTINCT FROM stored.trades)
+    WHERE staged.series_id = ANY($1::int[])
+      AND ((staged.open, staged.high, staged.low, staged.close, staged.volume)
+           IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume)
+           OR (staged.trades IS NOT NULL AND staged.trades IS DISTINCT FROM stored.trades))
 ), written AS (
     INSERT INTO candles (series_id, timestamp, open, high, low, close, volume, trades)
     SELECT series_id, timestamp, open, high, low, close, volume, trades FROM changed
@@ -73,17 +83,37 @@ SELECT count(*) FILTER (WHERE fresh) AS inserted,
        (SELECT count(*) FROM written) AS written
 FROM changed
 
+-- name: surplus_candles
+-- The candles that lie in these spans ($1 to $3) and are not among the rows that came with them ($4, $5).
+SELECT DISTINCT span.series_id, us_of(stored.timestamp) AS timestamp_us
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS span(series_id, start_us, end_us)
+CROSS JOIN LATERAL (
+    SELECT timestamp FROM candles
+    WHERE candles.series_id = span.series_id
+      AND candles.timestamp >= at_us(span.start_us) AND candles.timestamp < at_us(span.end_us)
+      AND candles.timestamp >= $6 AND candles.timestamp < $7
+    OFFSET 0
+) AS stored
+WHERE NOT EXISTS (
+    SELECT FROM unnest($4::int[], $5::bigint[]) AS given(series_id, timestamp_us)
+    WHERE given.series_id = span.series_id AND given.timestamp_us = us_of(stored.timestamp)
+)
+
 -- name: remove_candles
 DELETE FROM candles
-USING unnest($1::int[], $2::bigint[]) AS gone(series_id, timestamp_us)
-WHERE candles.series_id = gone.series_id AND candles.timestamp = at_us(gone.timestamp_us)
+WHERE series_id = $1 AND timestamp = ANY($2::timestamptz[]) AND timestamp >= $3 AND timestamp <= $4
+
+-- name: remove_candles_between
+DELETE FROM candles WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 
 -- name: merge_trades
--- A trade is stored already if its id is, at the same instant or (venues round differently) within a second of it.
+-- The staged rows of some series ($1), which lie in [$2, $3]. A trade is stored already if its id is, at the same
+-- instant or (venues round differently) within a second of it.
 WITH neighbourhood AS (
     SELECT series_id, unnest(range_agg(tstzrange(timestamp - interval '1 second', timestamp + interval '1 second',
                                                  '[]'))) AS span
     FROM staged_trades
+    WHERE series_id = ANY($1::int[])
     GROUP BY series_id
 ), stored AS MATERIALIZED (
     SELECT near.series_id, near.timestamp, near.trade_id, near.occurrence
@@ -92,13 +122,14 @@ WITH neighbourhood AS (
         SELECT * FROM trades
         WHERE trades.series_id = neighbourhood.series_id
           AND trades.timestamp >= lower(neighbourhood.span) AND trades.timestamp <= upper(neighbourhood.span)
+          AND trades.timestamp >= $2 AND trades.timestamp <= $3
         OFFSET 0
     ) AS near
 ), written AS (
     INSERT INTO trades (series_id, timestamp, price, volume, occurrence, side, order_type, trade_id)
     SELECT series_id, timestamp, price, volume, occurrence, side, order_type, trade_id
     FROM staged_trades AS staged
-    WHERE NOT EXISTS (
+    WHERE staged.series_id = ANY($1::int[]) AND NOT EXISTS (
         SELECT FROM stored
         WHERE stored.series_id = staged.series_id
           AND stored.trade_id = staged.trade_id
@@ -146,28 +177,52 @@ CROSS JOIN LATERAL unnest(
 ) AS whole(span)
 ORDER BY 1, 3
 
+-- name: fold
+-- What `fold_minutes` makes of the trades of [asked.start_at, asked.end_at), within the call's [$2, $3). Written out
+-- where it is used, because conditions on parameters do not reach into the function; the views call that.
+SELECT minute_of(trades.timestamp) AS timestamp,
+       (array_agg(price ORDER BY timestamp, length(trade_id), trade_id, occurrence))[1] AS open,
+       max(price) AS high,
+       min(price) AS low,
+       (array_agg(price ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC, occurrence DESC))[1] AS close,
+       sum(trades.volume::text::numeric)::double precision AS volume,
+       count(*)::integer AS trades
+FROM trades
+WHERE trades.series_id = asked.trades_id
+  AND trades.timestamp >= asked.start_at AND trades.timestamp < asked.end_at
+  AND trades.timestamp >= $2 AND trades.timestamp < $3
+GROUP BY 1
+
 -- name: fold_trades
+-- Spans ($1, $4 to $6) that lie in [$2, $3): store what has changed, and return the candles that no trade is left of.
 WITH asked AS (
     SELECT trades_id, candles_id, at_us(start_us) AS start_at, at_us(end_us) AS end_at
-    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[]) AS asked(trades_id, candles_id, start_us, end_us)
+    FROM unnest($1::int[], $4::int[], $5::bigint[], $6::bigint[]) AS asked(trades_id, candles_id, start_us, end_us)
 ), folded AS MATERIALIZED (
-    SELECT candles_id AS series_id, minute_at AS timestamp, open, high, low, close, volume, trades
-    FROM asked CROSS JOIN LATERAL fold_minutes(trades_id, start_at, end_at)
-), removed AS (
-    DELETE FROM candles USING asked
-    WHERE candles.series_id = asked.candles_id
-      AND candles.timestamp >= asked.start_at AND candles.timestamp < asked.end_at
-      AND NOT EXISTS (
-          SELECT FROM folded
-          WHERE folded.series_id = candles.series_id AND folded.timestamp = candles.timestamp
-      )
-    RETURNING 1
+    SELECT asked.candles_id AS series_id, made.*
+    FROM asked CROSS JOIN LATERAL (
+        {fold}
+    ) AS made
+), surplus AS (
+    SELECT asked.candles_id AS series_id, us_of(stored.timestamp) AS timestamp_us
+    FROM asked
+    CROSS JOIN LATERAL (
+        SELECT timestamp FROM candles
+        WHERE candles.series_id = asked.candles_id
+          AND candles.timestamp >= asked.start_at AND candles.timestamp < asked.end_at
+          AND candles.timestamp >= $2 AND candles.timestamp < $3
+        OFFSET 0
+    ) AS stored
+    WHERE NOT EXISTS (
+        SELECT FROM folded WHERE folded.series_id = asked.candles_id AND folded.timestamp = stored.timestamp
+    )
 ), changed AS MATERIALIZED (
     SELECT folded.*
     FROM folded
     LEFT JOIN LATERAL (
         SELECT * FROM candles
         WHERE candles.series_id = folded.series_id AND candles.timestamp = folded.timestamp
+          AND candles.timestamp >= $2 AND candles.timestamp < $3
         LIMIT 1
     ) AS stored ON true
     WHERE (folded.open, folded.high, folded.low, folded.close, folded.volume, folded.trades)
@@ -182,7 +237,8 @@ WITH asked AS (
 )
 SELECT (SELECT count(*) FROM changed) AS changed,
        (SELECT count(*) FROM written) AS written,
-       (SELECT count(*) FROM removed) AS removed
+       (SELECT array_agg(series_id) FROM surplus) AS surplus_ids,
+       (SELECT array_agg(timestamp_us) FROM surplus) AS surplus_us
 
 -- name: cover
 -- What is covered ($1 to $3), and what of it is confirmed ($4 to $6). Covered wins: it is no longer unavailable.
@@ -216,17 +272,6 @@ WITH removed AS (
 UPDATE coverage SET confirmed = coverage.confirmed - removed.spans
 FROM removed
 WHERE coverage.series_id = removed.series_id AND coverage.confirmed && removed.spans
-
--- name: withdraw_candles
--- What lies in a confirmed span and is not among the rows that came with it.
-DELETE FROM candles
-USING unnest($1::int[], $2::bigint[], $3::bigint[]) AS span(series_id, start_us, end_us)
-WHERE candles.series_id = span.series_id
-  AND candles.timestamp >= at_us(span.start_us) AND candles.timestamp < at_us(span.end_us)
-  AND NOT EXISTS (
-      SELECT FROM unnest($4::int[], $5::bigint[]) AS given(series_id, timestamp_us)
-      WHERE given.series_id = candles.series_id AND at_us(given.timestamp_us) = candles.timestamp
-  )
 
 -- name: unconfirmed
 SELECT wanted.series_id, us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
@@ -271,17 +316,18 @@ UPDATE coverage SET covered = covered - tstzmultirange(span_us($2, $3)),
                     confirmed = confirmed - tstzmultirange(span_us($2, $3))
 WHERE series_id = $1
 
--- name: undo_derived
--- Forget the candles ($2) of minutes that trades ($1) no longer cover whole once [$3, $4) is taken out.
-WITH lost AS (
-    SELECT minutes_inside(covered * minutes_touched(tstzmultirange(span_us($3, $4)))) AS spans
-    FROM coverage WHERE series_id = $1
-), removed AS (
-    DELETE FROM candles
-    USING lost, unnest(lost.spans) AS span
-    WHERE candles.series_id = $2 AND candles.timestamp >= lower(span) AND candles.timestamp < upper(span)
+-- name: derived_minutes
+-- The minutes that the trades ($1) no longer cover whole once [$2, $3) is taken out.
+SELECT us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
+FROM coverage,
+     unnest(minutes_inside(coverage.covered * minutes_touched(tstzmultirange(span_us($2, $3))))) AS span
+WHERE series_id = $1
+
+-- name: uncover_candles
+UPDATE coverage SET covered = covered - (
+    SELECT range_agg(span_us(start_us, end_us)) FROM unnest($2::bigint[], $3::bigint[]) AS lost(start_us, end_us)
 )
-UPDATE coverage SET covered = coverage.covered - lost.spans FROM lost WHERE coverage.series_id = $2
+WHERE series_id = $1
 
 -- name: gaps
 SELECT wanted.series_id, us_of(lower(gap)) AS start_us, us_of(upper(gap)) AS end_us
@@ -337,7 +383,7 @@ CROSS JOIN LATERAL (
 
 -- name: candles_between
 SELECT us_of(timestamp), open, high, low, close, volume, trades FROM candles
-WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 ORDER BY timestamp
 
 -- name: closed_minutes
@@ -349,6 +395,7 @@ CROSS JOIN LATERAL generate_series(asked.start_us, asked.end_us - 1, 60000000) A
 LEFT JOIN LATERAL (
     SELECT * FROM candles
     WHERE candles.series_id = asked.series_id AND candles.timestamp = at_us(minute.start_us)
+      AND candles.timestamp >= $4 AND candles.timestamp < $5
     LIMIT 1
 ) AS stored ON true
 WHERE coverage.covered @> span_us(minute.start_us, minute.start_us + 60000000)
@@ -356,20 +403,21 @@ ORDER BY minute.start_us, asked.series_id
 
 -- name: trades_between
 SELECT us_of(timestamp), price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END FROM trades
-WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 ORDER BY timestamp, length(trade_id), trade_id
 
 -- name: candle_times
 SELECT us_of(timestamp) FROM candles
-WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 
 -- name: trade_minutes
 -- One probe per minute: a minute may hold thousands of trades.
-SELECT minute.start_us
-FROM generate_series($2::bigint, $3::bigint - 1, 60000000) AS minute(start_us)
+SELECT us_of(minute.start_at)
+FROM generate_series($2::timestamptz, $3::timestamptz - interval '1 microsecond', interval '1 minute') AS minute(start_at)
 CROSS JOIN LATERAL (
     SELECT FROM trades
-    WHERE series_id = $1 AND timestamp >= at_us(minute.start_us) AND timestamp < at_us(minute.start_us + 60000000)
+    WHERE series_id = $1 AND timestamp >= minute.start_at AND timestamp < minute.start_at + interval '1 minute'
+      AND timestamp >= $2 AND timestamp < $3
     LIMIT 1
 ) AS one
 
@@ -391,24 +439,28 @@ WHERE series.exchange = $1 AND series.symbol = $2
 
 -- name: candles
 SELECT timestamp, open, high, low, close, volume FROM candles
-WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 
 -- name: candles_and_trades
 -- The same rule as that of the view `_candles1m_view`, in views.sql.
 WITH folded AS (
-    SELECT minute_at AS timestamp, open, high, low, close, volume
-    FROM coverage AS of_trades,
-         coverage AS of_candles,
-         unnest(tstzmultirange(span_us($2, $3))
-                * CASE WHEN isempty(of_trades.covered) THEN '{(,)}' ELSE minutes_inside(of_trades.covered) END
-                - minutes_inside(of_candles.covered)) AS span,
-         fold_minutes($4, lower(span), upper(span))
-    WHERE of_trades.series_id = $4 AND of_candles.series_id = $1
+    SELECT made.*
+    FROM (
+        SELECT $4::int AS trades_id, lower(span) AS start_at, upper(span) AS end_at
+        FROM coverage AS of_trades,
+             coverage AS of_candles,
+             unnest(tstzmultirange(tstzrange($2, $3))
+                    * CASE WHEN isempty(of_trades.covered) THEN '{(,)}' ELSE minutes_inside(of_trades.covered) END
+                    - minutes_inside(of_candles.covered)) AS span
+        WHERE of_trades.series_id = $4 AND of_candles.series_id = $1
+    ) AS asked CROSS JOIN LATERAL (
+        {fold}
+    ) AS made
 )
-SELECT * FROM folded
+SELECT timestamp, open, high, low, close, volume FROM folded
 UNION ALL
 SELECT timestamp, open, high, low, close, volume FROM candles
-WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
   AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
 
 -- name: rolled_candles
@@ -446,7 +498,7 @@ ORDER BY timestamp_us DESC LIMIT 1
 -- name: trades
 SELECT timestamp, price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
 FROM trades
-WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
+WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 ORDER BY timestamp, length(trade_id), trade_id, occurrence
 LIMIT $4
 

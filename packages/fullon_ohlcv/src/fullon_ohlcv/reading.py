@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fullon_ohlcv.bounds import moment
 from fullon_ohlcv.ledger import Stretches
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.relation_names import is_name
@@ -116,7 +117,7 @@ def _join(older: list[Row], newer: list[Row]) -> list[Row]:
 
 
 async def _read_source(connection: "AnyConnection", source: Source, window: Window) -> list[Row]:
-    given = [source.series_id, window.start_us, window.end_us]
+    given: list[Any] = [source.series_id, moment(window.start_us), moment(window.end_us)]
     rows = statement("candles")
     if source.trades_id is not None:
         given.append(source.trades_id)

@@ -6,9 +6,10 @@ from importlib.resources import files
 
 @cache
 def statements(file: str = "queries.sql") -> dict[str, str]:
-    """Return every statement of a file by its name."""
+    """Return every statement of a file by its name, `{fold}` written out."""
     blocks = _text(file).split("-- name: ")[1:]
-    return {name.strip(): body.strip() for name, _, body in (block.partition("\n") for block in blocks)}
+    bodies = {name.strip(): body.strip() for name, _, body in (block.partition("\n") for block in blocks)}
+    return {name: body.replace("{fold}", bodies.get("fold", "")) for name, body in bodies.items()}
 
 
 def statement(name: str) -> str:

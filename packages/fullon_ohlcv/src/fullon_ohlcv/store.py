@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import asyncpg
 
 from fullon_ohlcv.batches import CandleBatch, TradeBatch, checked_reason
+from fullon_ohlcv.bounds import bounds, close_together, moment
 from fullon_ohlcv.connection import (
     CONNECT_TIMEOUT_S,
     Target,
@@ -229,18 +230,22 @@ class TimeseriesStore:
     async def read_candles(self, series: Series, interval: Interval) -> list[CandleRow]:
         """Return the stored candles of an interval as they would be written, oldest first."""
         async with self.connection("read candles") as connection:
-            rows = await connection.fetch(statement("candles_between"), series.series_id, *interval)
+            rows = await connection.fetch(statement("candles_between"), series.series_id, *map(moment, interval))
         return [tuple(row) for row in rows]
 
     async def read_closed(self, wanted: Sequence[tuple[Series, Interval]]) -> list[ClosedMinute]:
         """Return the minutes of these intervals that are covered, oldest first; series of 1m candles, whole minutes.
 
-        One query for all of them. A minute that is not covered (any more) is left out.
+        One query for all of them that lie close together. A minute that is not covered (any more) is left out.
         """
         by_id = {series.series_id: series for series, _ in wanted}
-        columns = [series.series_id for series, _ in wanted], [span[0] for _, span in wanted], [s[1] for _, s in wanted]
+        spans = [(series.series_id, *span) for series, span in wanted]
+        rows: list[Record] = []
         async with self.connection("read closed minutes") as connection:
-            rows = await connection.fetch(statement("closed_minutes"), *columns)
+            for group in close_together(spans):
+                columns = zip(*group, strict=True)
+                rows += await connection.fetch(statement("closed_minutes"), *columns, *bounds(group))
+        rows.sort(key=lambda row: (row[1], row[0]))
         return [
             ClosedMinute(by_id[row[0]], row[1], None if row[2] is None else (row[1], *tuple(row)[2:])) for row in rows
         ]
@@ -248,7 +253,7 @@ class TimeseriesStore:
     async def read_trades(self, series: Series, interval: Interval) -> list[TradeRow]:
         """Return the stored trades of an interval as they would be written, in the order of a fold."""
         async with self.connection("read trades") as connection:
-            rows = await connection.fetch(statement("trades_between"), series.series_id, *interval)
+            rows = await connection.fetch(statement("trades_between"), series.series_id, *map(moment, interval))
         return [tuple(row) for row in rows]
 
     async def read_revisions(self, series: Series, interval: Interval) -> list[Revision]:

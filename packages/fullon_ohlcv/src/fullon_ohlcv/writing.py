@@ -11,6 +11,7 @@ from operator import not_
 from typing import TYPE_CHECKING
 
 from fullon_ohlcv.batches import SAME_TRADE_US, Batch, CandleBatch, Hull, TradeBatch
+from fullon_ohlcv.bounds import Span, bounds, close_together, moment
 from fullon_ohlcv.copy_format import CANDLE_COLUMNS, TRADE_COLUMNS, copy_document
 from fullon_ohlcv.errors import RowsLost, StorageError, StorageUnavailable
 from fullon_ohlcv.records import Interval, Series, WriteResult
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     AnyConnection = Connection[Record] | PoolConnectionProxy[Record]
 
-Spans = Sequence[tuple[int, int, int]]
-"""(series_id, start_us, end_us)"""
+Spans = Sequence[Span]
 
 
 async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> WriteResult:
@@ -39,21 +39,11 @@ async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> Writ
     result.inserted = len(fresh)
     if doubtful:
         await _copy(connection, "staged_candles", CANDLE_COLUMNS, doubtful)
-        [(inserted, updated, written)] = await connection.fetch(statement("merge_candles"))
-        if written != inserted + updated:
-            raise RowsLost("candles", expected=inserted + updated, written=written)
-        result.inserted += inserted
-        result.updated += updated
-        result.unchanged += len(doubtful) - inserted - updated
-    empty = [(series_id, timestamp_us) for series_id, minutes in batch.empty.items() for timestamp_us in minutes]
-    if empty:
-        removed = await connection.execute(statement("remove_candles"), *_columns(empty, 2))
-        result.updated += int(removed.split()[-1])
-    quiet = [span for span in batch.confirmed if span[0] in occupied or not batch.rows[span[0]]]
-    if quiet:
-        given = [(series_id, timestamp_us) for series_id, rows in batch.rows.items() for timestamp_us in rows]
-        withdrawn = await connection.execute(statement("withdraw_candles"), *_columns(quiet, 3), *_columns(given, 2))
-        result.updated += int(withdrawn.split()[-1])
+        await _merge_candles(connection, [hull for hull in batch.hulls() if hull.series_id in occupied], result)
+        result.unchanged += len(fresh) + len(doubtful) - result.inserted - result.updated
+    surplus = await _surplus_candles(connection, batch, occupied)
+    await _remove_candles(connection, surplus)
+    result.updated += len(surplus)
     await record_coverage(connection, batch)
     return result
 
@@ -62,13 +52,15 @@ async def store_trades(connection: "AnyConnection", batch: TradeBatch) -> WriteR
     """Store the batch and derive its candles; the caller holds the transaction open and commits."""
     await lock_series(connection, {*batch.series, *batch.candles.values()})
     result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
-    fresh, doubtful, touched = _apart(batch, await _occupied_by_trades(connection, batch.hulls()))
+    occupied = await _occupied_by_trades(connection, batch.hulls())
+    fresh, doubtful, touched = _apart(batch, occupied)
     if fresh:
         await _copy(connection, "trades", TRADE_COLUMNS, fresh)
     result.inserted = len(fresh)
     if doubtful:
         await _copy(connection, "staged_trades", TRADE_COLUMNS, doubtful)
-        for series_id, minute_us, inserted in await connection.fetch(statement("merge_trades")):
+        near = [hull for hull in batch.hulls() if hull.series_id in occupied]
+        for series_id, minute_us, inserted in await _merge_trades(connection, near):
             touched.append((series_id, minute_us))
             result.inserted += inserted
         result.unchanged += len(fresh) + len(doubtful) - result.inserted
@@ -101,7 +93,12 @@ async def uncover_span(
     """Make the span unknown, and with it the candles that were derived from it."""
     freed = [(series_id, start_us, end_us)]
     if candles_id is not None:
-        await connection.execute(statement("undo_derived"), series_id, candles_id, start_us, end_us)
+        lost = await connection.fetch(statement("derived_minutes"), series_id, start_us, end_us)
+        for first_us, last_us in lost:
+            span = moment(first_us), moment(last_us)
+            await connection.execute(statement("remove_candles_between"), candles_id, *span)
+        if lost:
+            await connection.execute(statement("uncover_candles"), candles_id, *_columns(lost, 2))
         freed.append((candles_id, *minutes_around(start_us, end_us)))
     await connection.execute(statement("uncover"), series_id, start_us, end_us)
     await connection.execute(statement("free_unavailable"), *_columns(freed, 3), None)
@@ -155,27 +152,87 @@ async def _derive(
     )
     if not due:
         return []
-    [(changed, written, removed)] = await connection.fetch(statement("fold_trades"), *_columns(due, 4))
-    if written != changed:
-        raise RowsLost("candles", expected=changed, written=written)
-    result.derived = changed + removed
+    for group in close_together((trades_id, start_us, end_us) for trades_id, _, start_us, end_us in due):
+        ids, starts_us, ends_us = _columns(group, 3)
+        [(changed, written, surplus_ids, surplus_us)] = await connection.fetch(
+            statement("fold_trades"), ids, *bounds(group), [pairs[trades_id] for trades_id in ids], starts_us, ends_us
+        )
+        if written != changed:
+            raise RowsLost("candles", expected=changed, written=written)
+        surplus = list(zip(surplus_ids or (), surplus_us or (), strict=True))
+        await _remove_candles(connection, surplus)
+        result.derived += changed + len(surplus)
     return [(candles_id, start_us, end_us) for _, candles_id, start_us, end_us in due]
 
 
 async def _occupied_by_candles(connection: "AnyConnection", hulls: Sequence[Hull]) -> set[int]:
     """Return the series that hold a candle inside their hull."""
-    if not hulls:
-        return set()
-    rows = await connection.fetch(statement("occupied_candles"), *_columns(hulls, 3))
-    return {row[0] for row in rows}
+    occupied: set[int] = set()
+    for group in close_together(hulls):
+        rows = await connection.fetch(statement("occupied_candles"), *_columns(group, 3), *bounds(group))
+        occupied |= {row[0] for row in rows}
+    return occupied
 
 
 async def _occupied_by_trades(connection: "AnyConnection", hulls: Sequence[Hull]) -> dict[int, Interval]:
     """Return when the first and the last trade inside the hull happened, of the series that hold any there."""
-    if not hulls:
-        return {}
-    rows = await connection.fetch(statement("occupied_trades"), *_columns(hulls, 3))
-    return {series_id: (oldest_us, newest_us) for series_id, oldest_us, newest_us in rows}
+    occupied: dict[int, Interval] = {}
+    for group in close_together(hulls):
+        rows = await connection.fetch(statement("occupied_trades"), *_columns(group, 3), *bounds(group))
+        occupied |= {series_id: (oldest_us, newest_us) for series_id, oldest_us, newest_us in rows}
+    return occupied
+
+
+async def _merge_candles(connection: "AnyConnection", hulls: Sequence[Hull], result: WriteResult) -> None:
+    """Store what differs of the staged candles, which lie in these hulls."""
+    for group in close_together(hulls):
+        [(inserted, updated, written)] = await connection.fetch(statement("merge_candles"), _ids(group), *bounds(group))
+        if written != inserted + updated:
+            raise RowsLost("candles", expected=inserted + updated, written=written)
+        result.inserted += inserted
+        result.updated += updated
+
+
+async def _merge_trades(connection: "AnyConnection", hulls: Sequence[Hull]) -> "list[Record]":
+    """Store those of the staged trades, which lie in these hulls, that are new; return their number by minute."""
+    merged: list[Record] = []
+    for group in close_together(hulls):
+        merged += await connection.fetch(statement("merge_trades"), _ids(group), *bounds(group))
+    return merged
+
+
+async def _surplus_candles(
+    connection: "AnyConnection", batch: CandleBatch, occupied: Collection[int]
+) -> list[tuple[int, int]]:
+    """Return the stored candles that contradict the batch: of empty buckets, and in confirmed spans without a row."""
+    spans = [(series_id, at_us, at_us + 1) for series_id, buckets in batch.empty.items() for at_us in buckets]
+    spans += [span for span in batch.confirmed if span[0] in occupied or not batch.rows[span[0]]]
+    given = [(series_id, timestamp_us) for series_id, rows in batch.rows.items() for timestamp_us in rows]
+    surplus: set[tuple[int, int]] = set()
+    for group in close_together(spans):
+        found = await connection.fetch(
+            statement("surplus_candles"), *_columns(group, 3), *_columns(given, 2), *bounds(group)
+        )
+        surplus |= {(series_id, timestamp_us) for series_id, timestamp_us in found}
+    return sorted(surplus)
+
+
+async def _remove_candles(connection: "AnyConnection", candles: Iterable[tuple[int, int]]) -> None:
+    """Remove stored candles, given by series and time.
+
+    One statement per series and day, though one for all would do: a DELETE that joins makes TimescaleDB decompress
+    every chunk of every series.
+    """
+    by_series: dict[int, list[Span]] = {}
+    for series_id, timestamp_us in candles:
+        by_series.setdefault(series_id, []).append((series_id, timestamp_us, timestamp_us))
+    for series_id, points in by_series.items():
+        for group in close_together(points):
+            times = [moment(timestamp_us) for _, timestamp_us, _ in group]
+            status = await connection.execute(statement("remove_candles"), series_id, times, *bounds(group))
+            removed = int(status.split()[-1])
+            if removed != len(times):
+                raise RowsLost("candles", expected=len(times), written=removed)
 
 
 def _apart(
@@ -210,6 +267,10 @@ async def _copy(connection: "AnyConnection", table: str, columns: Sequence[str],
     written = int(status.split()[-1])
     if written != len(rows):
         raise RowsLost(table, expected=len(rows), written=written)
+
+
+def _ids(spans: Iterable[Span]) -> list[int]:
+    return sorted({series_id for series_id, _, _ in spans})
 
 
 def _columns(rows: "Iterable[Sequence[int] | Record]", count: int) -> list[list[int]]:

@@ -1,8 +1,10 @@
 """Saving and reading the trades of one symbol."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
+from fullon_ohlcv.bounds import moment
 from fullon_ohlcv.models import Trade
 from fullon_ohlcv.records import TradeWrite
 from fullon_ohlcv.repositories.ohlcv.base_repository import Moment, OHLCVBaseRepository, moment_us
@@ -33,9 +35,9 @@ class TradeRepository(OHLCVBaseRepository):
 
     async def get_trades_in_range(self, start: Moment, end: Moment, limit: int = 100_000) -> list[Trade]:
         """Return the trades of `[start, end)`, oldest first, the first `limit` of them."""
-        return await self._read("trades", moment_us(start), moment_us(end), _checked(limit))
+        return await self._read("trades", moment(moment_us(start)), moment(moment_us(end)), _checked(limit))
 
-    async def _read(self, name: str, *given: int) -> list[Trade]:
+    async def _read(self, name: str, *given: int | datetime) -> list[Trade]:
         series = await self.store.find_series(self.exchange, self.symbol, TRADES)
         if series is None:
             return []
