@@ -11,7 +11,7 @@ from datetime import datetime
 from fullon_cache import CacheError, ClosedCandle, ClosedCandles
 from fullon_exchange.clock import MINUTE_US, Clock
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import TransientStorageError
 from fullon_ohlcv.intervals import union
 from fullon_ohlcv.records import ClosedMinute, Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
@@ -98,8 +98,8 @@ class Closings:
         while True:
             try:
                 return await self._store.read_closed(wanted)
-            except StorageUnavailable:
-                await asyncio.sleep(RETRY_S)
+            except TransientStorageError as error:
+                await asyncio.sleep(max(RETRY_S, error.retry_after_s or 0))
 
     def _drop(self, why: str) -> None:
         self.dropped += self._pending_minutes

@@ -19,7 +19,7 @@ from fullon_cache import CacheError
 from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
 from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
-from fullon_ohlcv.errors import StorageError, StorageUnavailable
+from fullon_ohlcv.errors import StorageError, TransientStorageError
 from fullon_ohlcv.writer_lock import WriterLock
 from fullon_ohlcv_service.commands.places import keep_log
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
@@ -42,7 +42,7 @@ from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
 from fullon_ohlcv_service.trade.historic_collector import HistoricTradeCollector
 from fullon_ohlcv_service.trade.live_collector import LiveTradeCollector
 from fullon_orm import init_db
-from fullon_orm.errors import DatabaseUnavailable, OrmError
+from fullon_orm.errors import OrmError
 from fullon_orm.models import Symbol
 from fullon_orm.notifications import listen
 
@@ -178,8 +178,8 @@ class OhlcvServiceDaemon:
                 async with open_runtime(self._config) as runtime:
                     await _refuse_wrong_login(runtime)
                     return
-            except (DatabaseUnavailable, StorageUnavailable, CacheError) as error:
-                if not getattr(error, "retryable", False):
+            except (OrmError, StorageError, CacheError) as error:
+                if not error.retryable:
                     raise
                 if str(error) != said:
                     said = str(error)
@@ -198,7 +198,7 @@ class OhlcvServiceDaemon:
                 if await lock.take():
                     return True
                 why = f"another daemon collects into this database, {await lock.holder() or 'just now'}"
-            except StorageUnavailable as error:
+            except TransientStorageError as error:
                 why = str(error)
             if why != said:
                 said = why
@@ -365,7 +365,7 @@ class OhlcvServiceDaemon:
         """Create the documented views of a symbol; return why that cannot be, empty where it could."""
         try:
             await runtime.store.init_symbol(one.exchange, one.symbol, main="candles")
-        except StorageUnavailable:
+        except TransientStorageError:
             raise
         except (StorageError, ValueError) as error:
             _log.error("symbol not collected", exchange=one.exchange, symbol=one.symbol, why=str(error))

@@ -17,13 +17,15 @@ from fullon_exchange.errors import ExchangeError, UnknownSymbol
 from fullon_exchange.interface import Exchange, Urgency
 from fullon_exchange.records import Channel, Page
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageError, StorageUnavailable
+from fullon_ohlcv.errors import StorageDefect, StorageError, TransientStorageError
 from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv.timeframe import Timeframe
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.gap_order import in_order, is_repair, most_urgent_first
+from fullon_ohlcv_service.isolation import DefectLog
 from fullon_ohlcv_service.markets import UNKNOWN, not_listed
+from fullon_ohlcv_service.retrying import delay_s
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_orm.models import Symbol
@@ -67,6 +69,7 @@ class HistoricCollector(ABC):
         self._wanted: dict[str, set[WantedSymbol]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._attempts: dict[Series, _Attempts] = {}
+        self._defects = DefectLog(self.log_name)
         self._log = get_component_logger(self.log_name)
         self._supervisor: Supervisor[str] = Supervisor(self.log_name, self._serve_venue)
         self._rows: dict[str, int] = {}
@@ -270,6 +273,7 @@ class HistoricCollector(ABC):
         loop = asyncio.get_running_loop()
         try:
             rows, covered_us = await self._fill(exchange, series, gaps, loop.time() + FILL_MAX_S)
+            self._defects.forget(series)
             if rows or covered_us:
                 attempt.failed = 0
                 attempt.not_before_s = 0.0
@@ -288,6 +292,9 @@ class HistoricCollector(ABC):
                 why=str(error),
                 again_in_s=round(attempt.not_before_s - loop.time(), 1),
             )
+        except StorageDefect as error:
+            self._defects.report(series, error)
+            attempt.not_before_s = loop.time() + RETRY_MAX_S
         except StorageError as error:
             self._rest(attempt, loop.time(), error.retry_after_s)
             self._log.warning(
@@ -345,20 +352,20 @@ class HistoricCollector(ABC):
     async def _store(
         self, exchange: Exchange, series: Series, page: Page[Any], covered: Sequence[Interval]
     ) -> WriteResult:
-        """Write a page, waiting for the database as long as it is away."""
-        delay_s = RETRY_FIRST_S
+        """Write a page, waiting for the database as long as it cannot take it."""
+        failed = 0
         while True:
             try:
                 return await self._write(exchange, series, page, covered)
-            except StorageUnavailable as error:
+            except TransientStorageError as error:
                 self._log.warning(
-                    "database away, a page waits",
+                    "a page waits for the database",
                     exchange=series.exchange,
                     symbol=series.symbol,
                     why=str(error),
                 )
-                await asyncio.sleep(random.uniform(0.1, delay_s))  # noqa: S311 - jitter
-                delay_s = min(30.0, delay_s * 2)
+                await asyncio.sleep(delay_s(error, failed, 30.0))
+                failed += 1
 
     def _confirmed(self, page: Page[Any], covered: Sequence[Interval]) -> list[Interval]:
         """Return what of a page is old enough to be the exchange's last word; nothing of a doubtful one."""

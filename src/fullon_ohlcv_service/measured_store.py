@@ -2,12 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from fullon_exchange.clock import MINUTE_US
+from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeWrite, WriteResult
 from fullon_ohlcv.store import TimeseriesStore
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
 
 SUSPECT = "suspect"
 
@@ -29,6 +35,18 @@ class MeasuredStore(TimeseriesStore):
         """By exchange and symbol: rows that were changed, added or withdrawn when they were read again."""
         self.suspect_minutes: Counter[tuple[str, str]] = Counter()
         """By exchange and symbol: minutes that were taken back because their stream had gone wrong."""
+        self.database_errors: Counter[str] = Counter()
+        """By class, one of `fullon_ohlcv.errors.KINDS`: calls that failed."""
+
+    @asynccontextmanager
+    async def connection(self, action: str) -> "AsyncIterator[PoolConnectionProxy[Record]]":
+        """Lend a connection as `TimeseriesStore.connection`."""
+        try:
+            async with super().connection(action) as connection:
+                yield connection
+        except StorageError as error:
+            self.database_errors[error.kind] += 1
+            raise
 
     async def write_candles(self, writes: Sequence[CandleWrite], *, why: str = "") -> WriteResult:
         """Store candles as `TimeseriesStore.write_candles`."""

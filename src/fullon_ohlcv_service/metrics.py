@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from fullon_cache.trades_cache import FRAMES_MAX
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.errors import ExchangeError
+from fullon_ohlcv.errors import KINDS
 from fullon_ohlcv.records import Series
 from fullon_ohlcv_service.freshness import Heard
 from fullon_ohlcv_service.health import Collecting, Condition, Doing, find_reasons, find_stale, stale_after_s
@@ -129,6 +130,12 @@ def _of_venues(collecting: Collecting) -> Iterator[Metric]:
         "Closed candles that were not: Redis or the database was away.",
         rt.closings.dropped,
     )
+    failed = CounterMetricFamily(
+        "fullon_ohlcv_database_errors", "Calls of the time series database that failed, by class.", labels=("class",)
+    )
+    for kind in KINDS:
+        failed.add_metric((kind,), rt.store.database_errors[kind])
+    yield failed
     if collecting.rechecker is not None:
         minutes = collecting.rechecker.rechecked_minutes
         yield _counter("fullon_ohlcv_rechecked_minutes", "Stored minutes that were read again over REST.", minutes)

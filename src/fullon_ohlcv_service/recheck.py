@@ -19,10 +19,11 @@ from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.interface import Urgency
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import StorageDefect, TransientStorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.history import CONFIRM_AFTER_US, DAY_US, HistoricCollector
+from fullon_ohlcv_service.isolation import DefectLog
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 
@@ -66,6 +67,7 @@ class Rechecker:
         self._wanted: dict[str, set[WantedSymbol]] = {}
         self._due_us: dict[Series, int] = {}
         self._suspect_until_us: dict[Series, int] = {}
+        self._defects = DefectLog("fullon.ohlcv.historic")
         self._log = get_component_logger("fullon.ohlcv.historic")
         self._supervisor: Supervisor[str] = Supervisor("fullon.ohlcv.historic", self._serve_venue)
         self.corrections = 0
@@ -161,7 +163,9 @@ class Rechecker:
                         channel=series.channel,
                         corrections=changed,
                     )
-        except (StorageUnavailable, ExchangeError) as error:
+        except StorageDefect as error:
+            self._defects.report(series, error)
+        except (TransientStorageError, ExchangeError) as error:
             self._log.debug("not read again now", exchange=name, symbol=series.symbol, why=str(error))
         return corrections
 

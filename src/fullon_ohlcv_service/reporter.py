@@ -9,7 +9,7 @@ from fullon_cache import CacheError, ProcessUpdate
 from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import TransientStorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.gap_order import deadline_us
 from fullon_ohlcv_service.history import DAY_US
@@ -54,7 +54,7 @@ class StatusReporter:
                     heartbeat_due_s = loop.time() + self._heartbeat_s
                     await self._heartbeat()
                 self._said = ""
-            except (StorageUnavailable, CacheError) as error:
+            except (TransientStorageError, CacheError) as error:
                 self._runtime.board.unreadable = str(error)
                 if str(error) != self._said:
                     self._said = str(error)

@@ -16,7 +16,7 @@ from fullon_exchange.errors import ExchangeError, UnknownSymbol
 from fullon_exchange.interface import Exchange, LiveSession, Urgency
 from fullon_exchange.records import Channel, Event
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import TransientStorageError
 from fullon_ohlcv_service.freshness import Freshness, Heard, Overdue
 from fullon_ohlcv_service.runtime import Runtime
 
@@ -89,7 +89,7 @@ class StaleStreamGuard:
             except UnknownSymbol:
                 self._freshness.forgive(one.symbol)
                 self._runtime.markets.doubt(self._exchange.name)
-            except (ExchangeError, StorageUnavailable) as error:
+            except (ExchangeError, TransientStorageError) as error:
                 self._log.info(
                     "a silent stream cannot be examined now",
                     exchange=self._exchange.name,

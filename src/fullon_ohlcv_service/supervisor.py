@@ -105,8 +105,9 @@ class Supervisor(Generic[Key]):
     def _say(self, key: Key, error: Exception) -> None:
         sentence = str(error) or type(error).__name__
         if self.failures.get(key) != sentence:
-            expected = getattr(error, "retryable", False)
-            self._log.warning("interrupted, will try again", what=key, why=sentence, exc_info=not expected)
+            # An error of ours is a whole sentence; where anything else was raised the traceback says more.
+            log = self._log.error if getattr(error, "kind", "") == "defect" else self._log.warning
+            log("interrupted, will try again", what=key, why=sentence, exc_info=not hasattr(error, "retryable"))
         self.failures[key] = sentence
 
 

@@ -220,3 +220,30 @@ async def test_what_arrives_is_gathered_into_one_entry_until_a_watermark_sends_i
     await run_through(batcher_of(runtime), stream)
     assert await stream.stored_ids() == ["1", "2"]
     assert sink.buffered == 0
+
+
+async def test_a_defect_of_one_symbol_is_logged_once_and_costs_no_other_symbol_anything(
+    runtime: Runtime, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = Stream(runtime)
+    async with runtime.store.connection("forbid") as connection:
+        await connection.execute("ALTER TABLE trades ADD CONSTRAINT low CHECK (price < 1000)")
+    dear = await runtime.store.series("kraken", "ETH/USD", "trades")
+    batcher = batcher_of(runtime)
+    for first in (0, 2):
+        at_us = stream.start_us + first * MINUTE_US
+        theirs = Trades("c", [Trade("ETH/USD", at_us + 1, 5000.0, 1.0, "buy", f"9{first}", "market")], at_us)
+        also = Subscribed("c", "ETH/USD", "trades", stream.start_us)
+        await stream.write(stream.subscribed(), also, stream.trade(first + 0.5, first // 2), theirs)
+        await stream.write(stream.watermark(first + 2))
+        await run_through(batcher, stream)
+    assert await stream.stored_ids() == ["0", "1"]
+    assert await stream.covered_minutes() == [0, 1, 2, 3]
+    span = (stream.start_us, stream.start_us + 4 * MINUTE_US)
+    assert await runtime.store.gaps({dear: span}) == {dear: [span]}
+    assert runtime.claims.end_us(dear) is None
+    assert runtime.store.database_errors["defect"] > 0
+    logged = [line for line in capfd.readouterr().err.splitlines() if "not stored because of a defect" in line]
+    assert len(logged) == 1
+    assert "23514" in logged[0]
+    assert "Traceback" not in logged[0]

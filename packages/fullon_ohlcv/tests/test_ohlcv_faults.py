@@ -16,7 +16,7 @@ import pytest
 
 from fullon_embedded.servers import EmbeddedServers
 from fullon_ohlcv.connection import Target, connect
-from fullon_ohlcv.errors import StorageError, StorageMisconfigured, StorageUnavailable
+from fullon_ohlcv.errors import StorageError, StorageMisconfigured, StorageUnavailable, TransientStorageError
 from fullon_ohlcv.records import CandleWrite, Series, State, TradeWrite
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.timeframe import MINUTE_US, to_us
@@ -101,9 +101,9 @@ async def test_a_write_stopped_between_rows_and_coverage_leaves_neither(
                 killer = await connect(Target.from_env())
                 await killer.execute(f"SELECT {function}({pid})")
                 await killer.close()
-                with pytest.raises(StorageUnavailable) as unavailable:
+                with pytest.raises(TransientStorageError) as failed:
                     await task
-                assert unavailable.value.retryable
+                assert failed.value.kind == ("away" if harm == "backend terminated" else "contention")
         assert await traded_minutes(store, candles, 10) == set()
         assert await traded_minutes(store, trades, 10) == set()
         await write()
@@ -199,11 +199,12 @@ async def test_one_call_waits_for_a_connection_when_all_are_in_use(database: str
 
 
 async def test_a_pool_that_stays_exhausted_says_so(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fullon_ohlcv.store.ACQUIRE_TIMEOUT_S", 0.05)
     async with TimeseriesStore.open(pool_max=1) as store:
         async with store.connection("hold the only one"):
-            with pytest.raises(StorageUnavailable, match="none of 1 connections became free"):
-                await store.series("kraken", "BTC/USD", "trades")
+            with monkeypatch.context() as patch:
+                patch.setattr("fullon_ohlcv.store.ACQUIRE_TIMEOUT_S", 0.05)
+                with pytest.raises(StorageUnavailable, match="none of 1 connections became free"):
+                    await store.series("kraken", "BTC/USD", "trades")
         assert await store.series("kraken", "BTC/USD", "trades")
 
 

@@ -1,7 +1,6 @@
 """Live candles: WebSocket → candle builder → closed candles and coverage in one transaction."""
 
 import asyncio
-import random
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import ClassVar
@@ -9,11 +8,13 @@ from typing import ClassVar
 from fullon_exchange.interface import Exchange
 from fullon_exchange.records import Channel, Event
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import TransientStorageError
 from fullon_ohlcv.records import CandleWrite, Series
+from fullon_ohlcv_service.isolation import DefectLog, write_isolated
 from fullon_ohlcv_service.live import LiveCollector, Sink
 from fullon_ohlcv_service.ohlcv.candle_builder import CandleBatch, CandleBuilder
 from fullon_ohlcv_service.ohlcv.convention_gate import ConventionGate
+from fullon_ohlcv_service.retrying import delay_s
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_orm.models import Symbol
 
@@ -53,6 +54,7 @@ class CandleSink:
         self._pending_rows = 0
         self._arrived = asyncio.Event()
         self._said = ""
+        self._defects = DefectLog("fullon.ohlcv.live")
         self.buffer_max = PENDING_CANDLES_MAX
         self.given_up = 0
 
@@ -96,27 +98,30 @@ class CandleSink:
             group.create_task(self._store_for_ever())
 
     async def _store_for_ever(self) -> None:
-        delay_s = GATHER_S
+        failed = 0
+        wait_s = GATHER_S
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(wait_s)
             try:
                 await self._store_pending()
-            except StorageUnavailable as error:
+            except TransientStorageError as error:
                 if str(error) != self._said:
                     self._said = str(error)
-                    self._log.warning("database away, candles wait", exchange=self._exchange, why=self._said)
-                delay_s = min(RETRY_MAX_S, random.uniform(delay_s, delay_s * 3))  # noqa: S311 - jitter
+                    self._log.warning("candles wait for the database", exchange=self._exchange, why=self._said)
+                wait_s = delay_s(error, failed, RETRY_MAX_S)
+                failed += 1
             else:
                 self._said = ""
-                delay_s = GATHER_S
+                failed = 0
+                wait_s = GATHER_S
 
     async def drain(self) -> None:
         """Store what is pending, within two seconds, and take every promise back."""
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._store_pending()
-        except (TimeoutError, StorageUnavailable) as error:
+        except (TimeoutError, TransientStorageError) as error:
             self._log.warning(
                 "candles not stored; their minutes are gaps for history to fill",
                 exchange=self._exchange,
@@ -141,15 +146,19 @@ class CandleSink:
                 for interval in batch.suspect:
                     await rt.store.uncover(series[symbol], interval)
                 writes.append(CandleWrite(series[symbol], batch.rows, batch.covered))
-            result = await rt.store.write_candles(writes) if writes else None
+            result, failed = await write_isolated(rt.store.write_candles, writes)
         except BaseException:
             self._put_back(batches, rows, claims)
             raise
-        if result is not None:
-            for row, reason in result.rejected:
-                self._log.warning("candle refused", exchange=self._exchange, row=row, why=reason)
-        for symbol, batch in batches.items():
-            rt.board.add_rows(self._exchange, symbol, len(batch.rows))
+        for row, reason in result.rejected:
+            self._log.warning("candle refused", exchange=self._exchange, row=row, why=reason)
+        for one, error in failed.items():
+            self._defects.report(one, error)
+            claims[one.symbol] = None
+        writes = [write for write in writes if write.series not in failed]
+        for write in writes:
+            self._defects.forget(write.series)
+            rt.board.add_rows(self._exchange, write.series.symbol, len(write.rows))
         rt.closings.note({write.series: write.covered for write in writes})
         left_to_history = any(batch.suspect for batch in batches.values())
         for symbol, claim_us in claims.items():

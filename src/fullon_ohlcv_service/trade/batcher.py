@@ -1,7 +1,6 @@
 """Redis stream → trades, candles and coverage in one transaction → acknowledged."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -11,9 +10,11 @@ from fullon_cache import CacheError
 from fullon_cache.trades_cache import Frame
 from fullon_exchange.interface import Exchange
 from fullon_log import get_component_logger
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import TransientStorageError
 from fullon_ohlcv.records import Series, TradeWrite
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.isolation import DefectLog, write_isolated
+from fullon_ohlcv_service.retrying import delay_s
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_ohlcv_service.trade.frames import decode_entry
@@ -65,6 +66,7 @@ class GlobalTradeBatcher:
         self._symbols: dict[str, set[str]] = {}
         self._trackers: dict[str, TradeTracker] = {}
         self._sequences: dict[str, int] = {}
+        self._defects = DefectLog("fullon.trade.batcher")
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
         self._supervisor: Supervisor[str] | None = None
@@ -223,12 +225,19 @@ class GlobalTradeBatcher:
             try:
                 exchange = await rt.exchanges.get(name)
                 writes = [await self._write_of(exchange, symbol, batch) for symbol, batch in batches.items()]
-                result = await self._persist("storing trades", lambda: rt.store.write_trades(writes))
+                result, failed = await self._persist(
+                    "storing trades", lambda: write_isolated(rt.store.write_trades, writes)
+                )
             except BaseException:
                 # The entries come again, but nothing in them shows once more what was lost before them.
                 tracker.doubt_again(batches)
                 raise
+            writes = [write for write in writes if write.series not in failed]
+            for series, error in failed.items():
+                self._defects.report(series, error)
+                tracker.claims[series.symbol] = None
             for write in writes:
+                self._defects.forget(write.series)
                 rt.board.add_rows(name, write.series.symbol, len(write.rows))
             rt.closings.note({write.candles: write.covered for write in writes if write.candles is not None})
             for row, reason in result.rejected:
@@ -265,17 +274,17 @@ class GlobalTradeBatcher:
 
     async def _persist(self, what: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Repeat `call` until the server it needs is there; each outage is said once."""
-        delay_s = 0.1
+        failed = 0
         said = ""
         while True:
             try:
                 answer = await call()
-            except (CacheError, StorageUnavailable) as error:
+            except (CacheError, TransientStorageError) as error:
                 if str(error) != said:
                     said = str(error)
                     self._log.warning("waiting for a server", what=what, why=said)
-                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter
-                delay_s = min(RETRY_MAX_S, delay_s * 2)
+                await asyncio.sleep(delay_s(error, failed, RETRY_MAX_S))
+                failed += 1
             else:
                 if said:
                     self._log.info("the server is back", what=what)

@@ -8,8 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import asyncpg
 
-from fullon_ohlcv.errors import SchemaMismatch, StorageError, StorageMisconfigured, StorageUnavailable
-from fullon_ohlcv.statements import migrations
+from fullon_ohlcv.errors import (
+    SchemaMismatch,
+    StatementFailed,
+    StorageContended,
+    StorageError,
+    StorageLimited,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
+from fullon_ohlcv.statements import migrations, name_of
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
@@ -26,22 +34,23 @@ SERVER_SETTINGS = {
 _UNREACHABLE = (
     OSError,
     TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
     # asyncpg says so of a connection that was closed underneath, or whose farewell it has not read to the end.
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+_AWAY = ("08", "57P")
+"""Connection lost; shut down, crashed, starting, dropped. Codes of PostgreSQL's appendix A, as are the following."""
+_CONTENTION = ("40", "55P03", "55006", "57014", "25P03")
+"""Deadlock, serialisation; a lock that is not free; cancelled; a transaction that idled for too long."""
+_LIMITS = ("53", "58", "25006")
+"""No room, memory or connections, or beyond a configured limit; failing files; a server that is read-only."""
+_REMEDIES = {
+    "53100": "free disk space on the server",
+    "53200": "the server needs more memory, or fewer programs",
+    "53300": "raise max_connections there, or end programs that use it",
+    "53400": "raise that limit on the server",
+    "25006": "name the primary server in DB_HOST, or end its read-only mode",
+}
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -189,16 +198,41 @@ def translated(target: Target, action: str) -> Iterator[None]:
     except asyncpg.InvalidPasswordError as error:
         raise StorageMisconfigured(f"cannot {action}: {target} was refused: check DB_USER and DB_PASSWORD") from error
     except _REFUSED as error:
-        raise StorageMisconfigured(f"cannot {action}: {target}: {error}: check the role and its rights") from error
+        raise StorageMisconfigured(
+            f"cannot {action}: {target}: {_said(error)}: check the role and its rights"
+        ) from error
     except _OTHER_SCHEMA as error:
-        raise SchemaMismatch(max(migrations()), None, f"{target}: {error}") from error
+        raise SchemaMismatch(max(migrations()), None, f"{target}: {_said(error)}") from error
     except _UNREACHABLE as error:
         raise StorageUnavailable(
             f"cannot {action}: {target}: {_said(error)}: is the server running and reachable there?"
         ) from error
     except asyncpg.PostgresError as error:
-        raise StorageError(f"cannot {action}: {target}: {_said(error)}") from error
+        raise _classed(error, target, action) from error
+
+
+def _classed(error: asyncpg.PostgresError, target: Target, action: str) -> StorageError:
+    """Return our error for what the server said, by its SQLSTATE."""
+    state = error.sqlstate or "XX000"
+    what = f"cannot {action}: {target}: {_said(error)}"
+    if state.startswith(_AWAY):
+        return StorageUnavailable(f"{what}: is the server running and reachable there?")
+    if state.startswith(_CONTENTION):
+        return StorageContended(f"{what} (SQLSTATE {state}): the server is well, the same call works without that")
+    if state.startswith(_LIMITS):
+        remedy = _REMEDIES.get(state, "the server's own log says more")
+        return StorageLimited(f"{what} (SQLSTATE {state}): {remedy}; it is tried again meanwhile")
+    name = name_of(getattr(error, "query", None))
+    return StatementFailed(
+        f"cannot {action}: {target}: statement {name!r} failed with SQLSTATE {state}: {_said(error)}; "
+        "this is a defect of fullon-ohlcv or of the server: report it with this sentence",
+        statement=name,
+        sqlstate=state,
+    )
 
 
 def _said(error: BaseException) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    """Return what was said in one line; the detail and the hint that `str()` would add may hold a row."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return getattr(error, "message", None) or str(error) or type(error).__name__

@@ -1,31 +1,77 @@
 """What can go wrong with the store. Every sentence says what, where and what to do, and carries no secret.
 
 StorageError
-├─ StorageUnavailable                the server cannot be reached, went away, or is out of room  (retryable)
-├─ StorageMisconfigured              address, user, password or rights are wrong; trying again does not help
-├─ SchemaMismatch(expected, found)   the database belongs to another version of this code
-└─ RowsLost(expected, written)       the server stored fewer rows than it was given; nothing was committed
+├─ TransientStorageError                        the same call may succeed later  (retryable)
+│  ├─ StorageUnavailable                        away: the server cannot be reached, went away or did not answer
+│  ├─ StorageContended                          contention: others held the same rows, or the statement was cancelled
+│  └─ StorageLimited                            limit: the server has no room, no connections, is read-only
+├─ StorageMisconfigured                         configuration: address, user, password or rights are wrong
+├─ SchemaMismatch(expected, found)              configuration: the database belongs to another version of this code
+└─ StorageDefect                                defect: ours; trying again does not help
+   ├─ StatementFailed(statement, sqlstate)      the server refuses a statement or a value of ours
+   └─ RowsLost(expected, written)               the server stored fewer rows than it was given; nothing was committed
 
+`kind` is the class of an error, one of `KINDS`, for metrics. Only what is away may be a server that is down.
 Wrong input is a `ValueError` (or `TypeError`) that names the value and what is allowed.
 """
+
+from typing import ClassVar
+
+KINDS = ("away", "contention", "limit", "configuration", "defect")
 
 
 class StorageError(Exception):
     """Base of all errors of this package."""
 
+    kind: ClassVar[str] = "configuration"
     retryable = False
     retry_after_s: float | None = None
 
 
-class StorageUnavailable(StorageError):
-    """The database cannot answer at the moment; the same call may succeed later."""
+class TransientStorageError(StorageError):
+    """The same call may succeed later; `retry_after_s` is when it is worth trying."""
 
     retryable = True
+
+
+class StorageUnavailable(TransientStorageError):
+    """The database cannot answer at the moment."""
+
+    kind = "away"
     retry_after_s = 1.0
+
+
+class StorageContended(TransientStorageError):
+    """The server is well: another transaction was in the way, or somebody cancelled the statement."""
+
+    kind = "contention"
+    retry_after_s = 0.1
+
+
+class StorageLimited(TransientStorageError):
+    """The server is well and refuses for lack of something, which takes an operator or some time."""
+
+    kind = "limit"
+    retry_after_s = 15.0
 
 
 class StorageMisconfigured(StorageError):
     """The connection was refused for a reason that stays until somebody changes the configuration."""
+
+
+class StorageDefect(StorageError):
+    """What we asked cannot be done, today or later; it concerns the series it was asked for and no other."""
+
+    kind = "defect"
+
+
+class StatementFailed(StorageDefect):
+    """The server refused a statement of ours; `sqlstate` is its code."""
+
+    def __init__(self, sentence: str, *, statement: str, sqlstate: str) -> None:
+        super().__init__(sentence)
+        self.statement = statement
+        self.sqlstate = sqlstate
 
 
 class SchemaMismatch(StorageError):
@@ -39,7 +85,7 @@ class SchemaMismatch(StorageError):
         self.hint = hint
 
 
-class RowsLost(StorageError):
+class RowsLost(StorageDefect):
     """The server reported fewer rows than it had to store; the transaction was rolled back."""
 
     def __init__(self, table: str, *, expected: int, written: int) -> None:

@@ -18,6 +18,17 @@ def statement(name: str) -> str:
 
 
 @cache
+def _names() -> dict[str, str]:
+    return {body: name for name, body in statements().items()}
+
+
+def name_of(query: str | None) -> str:
+    """Return the name of a statement of `queries.sql`, of any other its first words."""
+    text = (query or "").strip()
+    return _names().get(text) or " ".join(text.split()[:3]) or "of the driver"
+
+
+@cache
 def migrations() -> dict[int, str]:
     """Return the migrations by version, ascending from 1 without a hole."""
     scripts = {

@@ -71,9 +71,9 @@ def system_now_us() -> int:
 class TimeseriesStore:
     """Candles, trades and their coverage; `async with TimeseriesStore.open() as store`.
 
-    Any number of tasks may use one store at once; a call waits for one of its connections. Every method raises
-    `StorageUnavailable` (retryable) when the server cannot answer; a write that raised, or was cancelled, has either
-    stored everything it was given or nothing.
+    Any number of tasks may use one store at once; a call waits for one of its connections. Every method raises a
+    `TransientStorageError` when the server cannot do it now, `StorageUnavailable` where it cannot even be reached; a
+    write that raised, or was cancelled, has either stored everything it was given or nothing.
     """
 
     def __init__(self, target: Target, pool: "Pool[Record]", now_us: Callable[[], int]) -> None:

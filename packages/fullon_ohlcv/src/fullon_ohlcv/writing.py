@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fullon_ohlcv.batches import SAME_TRADE_US, Batch, CandleBatch, Hull, TradeBatch
 from fullon_ohlcv.bounds import Span, bounds, close_together, moment
 from fullon_ohlcv.copy_format import CANDLE_COLUMNS, TRADE_COLUMNS, copy_document
-from fullon_ohlcv.errors import RowsLost, StorageError, StorageUnavailable
+from fullon_ohlcv.errors import RowsLost, StorageContended, StorageError
 from fullon_ohlcv.records import Interval, Series, WriteResult
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import MINUTE_US
@@ -83,7 +83,7 @@ async def lock_with_derived(connection: "AnyConnection", series: Series) -> int 
     candles_id: int | None = await connection.fetchval(statement("derived_candles"), series.series_id)
     await lock_series(connection, {series.series_id, *([candles_id] if candles_id else [])})
     if candles_id != await connection.fetchval(statement("derived_candles"), series.series_id):
-        raise StorageUnavailable(f"{series} began to derive candles at this moment; the same call works now")
+        raise StorageContended(f"{series} began to derive candles at this moment; the same call works now")
     return candles_id
 
 
