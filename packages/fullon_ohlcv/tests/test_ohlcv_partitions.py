@@ -17,7 +17,8 @@ from partitioned import Connection, partition
 from fullon_ohlcv.batches import CandleBatch, TradeBatch
 from fullon_ohlcv.bounds import bounds, close_together, moment
 from fullon_ohlcv.connection import Target, _prepare_connection, connect
-from fullon_ohlcv.ledger import read_minutes
+from fullon_ohlcv.edges import NEAR_US, read_newest, read_oldest
+from fullon_ohlcv.ledger import Wanted, read_minutes, read_summaries
 from fullon_ohlcv.reading import Window, read_candles, read_sources
 from fullon_ohlcv.records import CandleWrite, Series, TradeWrite
 from fullon_ohlcv.statements import statements
@@ -100,6 +101,9 @@ def trade(minute: int, number: int) -> tuple[Any, ...]:
     return (T + minute * MINUTE_US + number, 100.0, 0.1, "buy", "market", str(minute * 1000 + number))
 
 
+EDGES = {f"{edge}_{table}" for edge in ("oldest", "newest") for table in ("candles", "trades")}
+"""Look for a row wherever it may be; a test of their own says where."""
+
 Work = Callable[[Connection, Series, Series, Series], Awaitable[object]]
 
 
@@ -149,10 +153,6 @@ async def _read(connection: Connection, candles: Series, trades: Series, folded:
             assert rows
 
 
-BY_EDGE = {"channels", "summaries", "edge_candles", "edge_trades", "last_close", "recent_trades"}
-"""Look for the first or last row of a series, wherever it is."""
-
-
 @pytest.mark.parametrize("work", [_write_candles, _write_trades, _read])
 async def test_partitions_outside_the_bounds_are_never_executed(
     store: TimeseriesStore, explained: Explained, work: Work
@@ -162,9 +162,55 @@ async def test_partitions_outside_the_bounds_are_never_executed(
     folded = await store.series("kraken", "C/D", "candles1m")
     await work(explained.connection, candles, trades, folded)
     touched = await explained.touched()
-    ours = {name: numbers for name, numbers in touched.items() if name in _NAMED.values() and name not in BY_EDGE}
+    ours = {name: numbers for name, numbers in touched.items() if name in _NAMED.values() and name not in EDGES}
     assert any(ours.values())
     assert {name: numbers for name, numbers in ours.items() if numbers - {AT}} == {}
+
+
+def partitions_near(at_us: int) -> set[int]:
+    first, last = ((at_us + by - to_us(START)) // (7 * DAY_US) for by in (-NEAR_US, NEAR_US))
+    return set(range(first, last + 1))
+
+
+async def test_the_first_and_last_rows_are_looked_for_where_the_ledger_begins_and_ends(
+    store: TimeseriesStore, explained: Explained
+) -> None:
+    connection = explained.connection
+    candles = await store.series("kraken", "A/B", "candles1m")
+    trades = await store.series("kraken", "C/D", "trades")
+    folded = await store.series("kraken", "C/D", "candles1m")
+    halted = await store.series("kraken", "E/F", "candles1m")
+    await _write_candles(connection, candles, trades, folded)
+    await _write_trades(connection, candles, trades, folded)
+    early_us = to_us(START + timedelta(days=1))
+    rows: list[Any] = [(early_us, 1.0, 1.0, 1.0, 1.0, 1.0, 1)]
+    written = CandleWrite(halted, rows, [(early_us, early_us + MINUTE_US)])
+    async with connection.transaction():
+        await store_candles(connection, CandleBatch.of([written], NOW_US))
+    await explained.take()
+    assert await read_newest(connection, [candles]) == {candles: T + 29 * MINUTE_US}
+    assert set().union(*(await explained.touched()).values()) <= {*partitions_near(T), *range(AT, COUNT)}
+    assert await read_oldest(connection, [candles, trades]) == {candles: T, trades: T}
+    assert set().union(*(await explained.touched()).values()) <= {*partitions_near(T), *range(AT)}
+    summaries = await read_summaries(connection, Wanted(dict.fromkeys([candles, halted], (early_us, HOUR[1]))))
+    assert [one.last_timestamp_us for one in summaries.values()] == [T + 29 * MINUTE_US, early_us]
+    touched = (await explained.touched())["newest_candles"]
+    assert touched <= {*partitions_near(early_us), *partitions_near(T), *range(AT, COUNT)}
+
+
+async def test_a_row_far_from_its_ledger_is_found_and_one_of_a_series_without_a_ledger(
+    store: TimeseriesStore,
+) -> None:
+    candles = await store.series("kraken", "A/B", "candles1m")
+    trades = await store.series("kraken", "C/D", "trades")
+    nothing = await store.series("kraken", "E/F", "trades")
+    far_us = T - 3 * NEAR_US
+    await store.write_candles([CandleWrite(candles, [(far_us, 1.0, 1.0, 1.0, 1.0, 1.0, 1)], [HOUR])])
+    await store.write_trades([TradeWrite(trades, [trade(0, 1), trade(3, 2)])])
+    async with store.connection("look") as connection:
+        wanted = [candles, trades, nothing]
+        assert await read_newest(connection, wanted) == {candles: far_us, trades: T + 3 * MINUTE_US + 2}
+        assert await read_oldest(connection, wanted) == {candles: far_us, trades: T + 1}
 
 
 def test_every_reference_to_candles_and_trades_bounds_the_time_by_parameters() -> None:
@@ -173,7 +219,7 @@ def test_every_reference_to_candles_and_trades_bounds_the_time_by_parameters() -
         references = _TABLE.findall(re.sub(r"INSERT INTO \w+", "", body))
         lower = re.findall(r"timestamp >= \$\d", body)
         upper = re.findall(r"timestamp <=? \$\d", body)
-        if name not in BY_EDGE and min(len(lower), len(upper)) < len(references):
+        if min(len(lower), len(upper)) < len(references):
             unbounded[name] = references
     assert unbounded == {}
 

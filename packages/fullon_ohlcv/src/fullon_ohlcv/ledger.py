@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fullon_ohlcv.bounds import moment
+from fullon_ohlcv.edges import read_newest
 from fullon_ohlcv.intervals import checked, union
 from fullon_ohlcv.records import CoverageRun, CoverageSummary, Interval, MinuteState, Series, State
 from fullon_ohlcv.statements import statement
@@ -49,11 +50,12 @@ async def read_unconfirmed(connection: "AnyConnection", wanted: Wanted) -> dict[
 async def read_summaries(connection: "AnyConnection", wanted: Wanted) -> dict[Series, CoverageSummary]:
     """Return how much of every wanted interval is accounted for."""
     rows = await connection.fetch(statement("summaries"), *wanted.columns)
+    newest = await read_newest(connection, wanted.by_id.values())
     summaries = {}
-    for series_id, *numbers in rows:
+    for series_id, covered_us, unavailable_us, until_us in rows:
         series = wanted.by_id[series_id]
         start_us, end_us = wanted.spans[series]
-        summaries[series] = CoverageSummary(end_us - start_us, *numbers)
+        summaries[series] = CoverageSummary(end_us - start_us, covered_us, unavailable_us, until_us, newest.get(series))
     return summaries
 
 

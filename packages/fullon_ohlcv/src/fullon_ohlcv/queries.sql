@@ -361,13 +361,8 @@ ORDER BY 1, 2
 SELECT wanted.series_id,
        (extract(epoch FROM known.covered) * 1000000)::bigint AS covered_us,
        (extract(epoch FROM lost.unavailable) * 1000000)::bigint AS unavailable_us,
-       us_of(known.covered_until) AS covered_until_us,
-       CASE series.channel
-           WHEN 'trades' THEN (SELECT us_of(max(timestamp)) FROM trades WHERE trades.series_id = wanted.series_id)
-           ELSE (SELECT us_of(max(timestamp)) FROM candles WHERE candles.series_id = wanted.series_id)
-       END AS last_timestamp_us
+       us_of(known.covered_until) AS covered_until_us
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)
-JOIN series USING (series_id)
 JOIN coverage USING (series_id)
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(upper(span) - lower(span)), interval '0') AS covered, max(upper(span)) AS covered_until
@@ -380,6 +375,47 @@ CROSS JOIN LATERAL (
     ) AS span
     WHERE unavailable.series_id = wanted.series_id
 ) AS lost
+
+-- name: newest_candles
+SELECT asked.series_id, us_of(newest.timestamp) AS timestamp_us
+FROM unnest($1::int[]) AS asked(series_id)
+CROSS JOIN LATERAL (
+    SELECT timestamp FROM candles
+    WHERE candles.series_id = asked.series_id AND candles.timestamp >= $2 AND candles.timestamp < $3
+    ORDER BY timestamp DESC LIMIT 1
+) AS newest
+
+-- name: newest_trades
+SELECT asked.series_id, us_of(newest.timestamp) AS timestamp_us
+FROM unnest($1::int[]) AS asked(series_id)
+CROSS JOIN LATERAL (
+    SELECT timestamp FROM trades
+    WHERE trades.series_id = asked.series_id AND trades.timestamp >= $2 AND trades.timestamp < $3
+    ORDER BY timestamp DESC LIMIT 1
+) AS newest
+
+-- name: oldest_candles
+SELECT asked.series_id, us_of(oldest.timestamp) AS timestamp_us
+FROM unnest($1::int[]) AS asked(series_id)
+CROSS JOIN LATERAL (
+    SELECT timestamp FROM candles
+    WHERE candles.series_id = asked.series_id AND candles.timestamp >= $2 AND candles.timestamp < $3
+    ORDER BY timestamp LIMIT 1
+) AS oldest
+
+-- name: oldest_trades
+SELECT asked.series_id, us_of(oldest.timestamp) AS timestamp_us
+FROM unnest($1::int[]) AS asked(series_id)
+CROSS JOIN LATERAL (
+    SELECT timestamp FROM trades
+    WHERE trades.series_id = asked.series_id AND trades.timestamp >= $2 AND trades.timestamp < $3
+    ORDER BY timestamp LIMIT 1
+) AS oldest
+
+-- name: covered_between
+-- From when to when anything is covered.
+SELECT series_id, us_of(lower(covered)) AS start_us, us_of(upper(covered)) AS end_us FROM coverage
+WHERE series_id = ANY($1::int[]) AND NOT isempty(covered)
 
 -- name: candles_between
 SELECT us_of(timestamp), open, high, low, close, volume, trades FROM candles
@@ -422,18 +458,14 @@ CROSS JOIN LATERAL (
 ) AS one
 
 -- name: channels
--- What is stored of a symbol: every channel, whether a ledger is kept of it, whether it is derived, when it begins.
+-- What is stored of a symbol: every channel, whether a ledger is kept of it, whether it is derived, when that begins.
 SELECT series.series_id, series.channel,
        NOT isempty(coverage.covered) OR EXISTS (
            SELECT FROM unavailable
            WHERE unavailable.series_id = series.series_id AND NOT isempty(unavailable.intervals)
        ) AS has_ledger,
        NOT isempty(coverage.covered) AND series.candles_id IS NOT NULL AS is_derived,
-       us_of(lower(coverage.covered)) AS covered_from_us,
-       us_of(CASE series.channel
-           WHEN 'trades' THEN (SELECT min(timestamp) FROM trades WHERE trades.series_id = series.series_id)
-           ELSE (SELECT min(timestamp) FROM candles WHERE candles.series_id = series.series_id)
-       END) AS first_row_us
+       us_of(lower(coverage.covered)) AS covered_from_us
 FROM series JOIN coverage USING (series_id)
 WHERE series.exchange = $1 AND series.symbol = $2
 
@@ -485,13 +517,13 @@ date_bin(interval '{width_us} microseconds', timestamp, at_us({origin_us}))
 AT TIME ZONE 'UTC'
 
 -- name: last_close
--- The later one of the last candle and, where trades are not stored as candles, the last trade.
+-- Since $4, the later one of the last candle and, where trades are not stored as candles, the last trade.
 (SELECT us_of(timestamp) AS timestamp_us, close FROM candles
- WHERE series_id = $1 AND timestamp < at_us($3)
+ WHERE series_id = $1 AND timestamp >= $4 AND timestamp < $3
  ORDER BY timestamp DESC LIMIT 1)
 UNION ALL
 (SELECT us_of(timestamp), price FROM trades
- WHERE series_id = $2 AND timestamp < at_us($3)
+ WHERE series_id = $2 AND timestamp >= $4 AND timestamp < $3
  ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC LIMIT 1)
 ORDER BY timestamp_us DESC LIMIT 1
 
@@ -505,16 +537,10 @@ LIMIT $4
 -- name: recent_trades
 SELECT timestamp, price, volume, side, order_type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
 FROM (
-    SELECT * FROM trades WHERE series_id = $1
+    SELECT * FROM trades WHERE series_id = $1 AND timestamp >= $3 AND timestamp < $4
     ORDER BY timestamp DESC, length(trade_id) DESC, trade_id DESC, occurrence DESC LIMIT $2
 ) AS newest
 ORDER BY timestamp, length(trade_id), trade_id, occurrence
-
--- name: edge_candles
-SELECT min(timestamp) AS oldest, max(timestamp) AS newest FROM candles WHERE series_id = $1
-
--- name: edge_trades
-SELECT min(timestamp) AS oldest, max(timestamp) AS newest FROM trades WHERE series_id = $1
 
 -- name: take_writer_lock
 -- True where the lock is this session's, now or already. A bigint key shows in pg_locks as two halves.

@@ -7,8 +7,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fullon_ohlcv.bounds import moment
+from fullon_ohlcv.edges import read_oldest, windows_before
 from fullon_ohlcv.ledger import Stretches
-from fullon_ohlcv.records import Interval
+from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.relation_names import is_name
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import (
@@ -53,14 +54,23 @@ async def read_sources(connection: "AnyConnection", exchange: str, symbol: str, 
     if not (is_name(exchange) and is_name(symbol)):
         return []
     channels = {row["channel"]: row for row in await connection.fetch(statement("channels"), exchange, symbol)}
+    oldest = await read_oldest(
+        connection,
+        [
+            Series(row["series_id"], exchange, symbol, channel)
+            for channel, row in channels.items()
+            if not row["is_derived"]
+        ],
+    )
+    first_row_us = {series.channel: at_us for series, at_us in oldest.items()}
     trades = channels.pop(TRADES, None)
-    if trades is not None and (trades["is_derived"] or trades["first_row_us"] is None):
+    if trades is not None and TRADES not in first_row_us:
         trades = None
     sources = []
     for channel, row in channels.items():
         timeframe = timeframe_of_channel(channel)
         speaking = trades if channel == CANDLES_1M else None
-        firsts = [row["covered_from_us"], row["first_row_us"], speaking and speaking["first_row_us"]]
+        firsts = [row["covered_from_us"], first_row_us.get(channel), speaking and first_row_us[TRADES]]
         first_us = min((first for first in firsts if first is not None), default=None)
         if timeframe is None or first_us is None or not timeframe.divides(wanted):
             continue
@@ -160,7 +170,7 @@ async def read_filled(connection: "AnyConnection", sources: Sequence[Source], wi
     close: float | None = None
     known_from_us = window.start_us
     for source in sources:
-        before = await connection.fetchrow(statement("last_close"), source.series_id, source.trades_id, window.start_us)
+        before = await _last_close(connection, source, window.start_us)
         if before is not None:
             known_from_us, close = before
             break
@@ -177,6 +187,14 @@ async def read_filled(connection: "AnyConnection", sources: Sequence[Source], wi
     if not stretches.contain(known_from_us, window.start_us):
         close = None
     return _flat_filled(rows, window, close, stretches.contain)
+
+
+async def _last_close(connection: "AnyConnection", source: Source, before_us: int) -> tuple[int, float] | None:
+    for start, end in windows_before(before_us):
+        row = await connection.fetchrow(statement("last_close"), source.series_id, source.trades_id, end, start)
+        if row is not None:
+            return row[0], row[1]
+    return None
 
 
 def _flat_filled(

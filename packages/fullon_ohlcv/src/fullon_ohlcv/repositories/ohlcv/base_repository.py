@@ -1,20 +1,26 @@
 """What the repositories of a symbol have in common: one shared store, and the symbol's relations."""
 
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import arrow
 
 from fullon_log import get_component_logger
+from fullon_ohlcv.edges import read_newest, read_oldest
 from fullon_ohlcv.records import Series, WriteResult
 from fullon_ohlcv.repositories.ohlcv.shared_store import shared_store
-from fullon_ohlcv.statements import statement
 from fullon_ohlcv.store import TimeseriesStore
-from fullon_ohlcv.timeframe import to_us
+from fullon_ohlcv.timeframe import from_us, to_us
+
+if TYPE_CHECKING:
+    from fullon_ohlcv.writing import AnyConnection
 
 Moment = datetime | arrow.Arrow
 """An aware point in time."""
+
+EdgeReader = Callable[["AnyConnection", Collection[Series]], Awaitable[dict[Series, int]]]
 
 REPORTED_MAX = 100
 """How many refused rows of one call are logged one by one; all of them are in `rejected`."""
@@ -77,24 +83,22 @@ class OHLCVBaseRepository:
 
     async def get_latest_timestamp(self) -> arrow.Arrow | None:
         """Return the time of the newest row, None where there is none."""
-        return await self._edge("newest")
+        return await self._edge(read_newest)
 
     async def get_oldest_timestamp(self) -> arrow.Arrow | None:
         """Return the time of the oldest row, None where there is none."""
-        return await self._edge("oldest")
+        return await self._edge(read_oldest)
 
     async def _series(self, channel: str) -> Series:
         return await self.store.series(self.exchange, self.symbol, channel)
 
-    async def _edge(self, which: str) -> arrow.Arrow | None:
+    async def _edge(self, read: EdgeReader) -> arrow.Arrow | None:
         series = await self.store.find_series(self.exchange, self.symbol, self.channel)
         if series is None:
             return None
-        edges = statement("edge_trades" if series.timeframe is None else "edge_candles")
         async with self.store.connection("find the edge of a series") as connection:
-            row = await connection.fetchrow(edges, series.series_id)
-        at: datetime | None = row[which] if row is not None else None
-        return None if at is None else arrow.get(at)
+            found = await read(connection, [series])
+        return arrow.get(from_us(found[series])) if series in found else None
 
     def _report(self, result: WriteResult) -> bool:
         """Name every refused row; whether there was none."""

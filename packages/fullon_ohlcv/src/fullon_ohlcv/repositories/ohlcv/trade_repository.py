@@ -1,15 +1,18 @@
 """Saving and reading the trades of one symbol."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fullon_ohlcv.bounds import moment
+from fullon_ohlcv.edges import read_newest, windows_before
 from fullon_ohlcv.models import Trade
 from fullon_ohlcv.records import TradeWrite
 from fullon_ohlcv.repositories.ohlcv.base_repository import Moment, OHLCVBaseRepository, moment_us
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import CANDLES_1M, TRADES, to_us
+
+if TYPE_CHECKING:
+    from asyncpg import Record
 
 
 class TradeRepository(OHLCVBaseRepository):
@@ -31,18 +34,28 @@ class TradeRepository(OHLCVBaseRepository):
 
     async def get_recent_trades(self, limit: int = 100) -> list[Trade]:
         """Return the newest `limit` trades, oldest first."""
-        return await self._read("recent_trades", _checked(limit))
+        series = await self.store.find_series(self.exchange, self.symbol, TRADES)
+        if series is None or not _checked(limit):
+            return []
+        rows: list[Record] = []
+        async with self.store.connection("read trades") as connection:
+            newest = await read_newest(connection, [series])
+            if series not in newest:
+                return []
+            for start, end in windows_before(newest[series] + 1):
+                rows = await connection.fetch(statement("recent_trades"), series.series_id, limit, start, end)
+                if len(rows) == limit:
+                    break
+        return [Trade(*row) for row in rows]
 
     async def get_trades_in_range(self, start: Moment, end: Moment, limit: int = 100_000) -> list[Trade]:
         """Return the trades of `[start, end)`, oldest first, the first `limit` of them."""
-        return await self._read("trades", moment(moment_us(start)), moment(moment_us(end)), _checked(limit))
-
-    async def _read(self, name: str, *given: int | datetime) -> list[Trade]:
+        given = moment(moment_us(start)), moment(moment_us(end)), _checked(limit)
         series = await self.store.find_series(self.exchange, self.symbol, TRADES)
         if series is None:
             return []
         async with self.store.connection("read trades") as connection:
-            rows = await connection.fetch(statement(name), series.series_id, *given)
+            rows = await connection.fetch(statement("trades"), series.series_id, *given)
         return [Trade(*row) for row in rows]
 
 
