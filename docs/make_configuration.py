@@ -18,6 +18,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.hyperliquid import rest as hyperliquid
 from fullon_exchange.live.age import configured_age_s
+from fullon_exchange.network import check_proxies
 from fullon_exchange.origin import resolve
 from fullon_log.settings import LogSettings
 from fullon_ohlcv.connection import Target
@@ -42,8 +43,14 @@ collected is no setting: exchanges and symbols stand in the database and may cha
 This page is made by `docs/make_configuration.py` from the programs.
 """
 FURTHER = {
-    "FULLON_<EXCHANGE>_ORIGIN": "Scheme, host and port in place of an exchange's own, for REST and WebSocket: a proxy, "
-    "a recorder, a simulator.",
+    "FULLON_<EXCHANGE>_ORIGIN": "Scheme, host and port in place of an exchange's own, for REST and WebSocket: a "
+    "recorder, a simulator.",
+    "FULLON_<EXCHANGE>_PROXY": "The proxy for REST and WebSocket of one exchange; it overrides the general "
+    "variables, NO_PROXY included.",
+    "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY": "The proxy for all exchanges, by the scheme of the address; also in "
+    "lower case.",
+    "NO_PROXY": "Hosts, ends of host names and networks that are reached without the general proxy, separated by "
+    "commas.",
     "FULLON_<EXCHANGE>_CONNECTION_AGE_S": "Seconds after which a WebSocket is replaced by a new one; unset: in time "
     "before the exchange cuts it.",
     "FULLON_HYPERLIQUID_CONNECTIONS_MAX": "How many WebSockets Hyperliquid's streams are spread over at most; its "
@@ -144,6 +151,8 @@ def readers() -> dict[str, Callable[[], object]]:
         "FULLON_CLOCK": Clock.from_env,
         "FULLON_HYPERLIQUID_CONNECTIONS_MAX": lambda: open_exchange("hyperliquid"),
         "FULLON_KRAKEN_ORIGIN": lambda: resolve("kraken", "https://exchange.invalid"),
+        "FULLON_KRAKEN_PROXY": check_proxies,
+        "HTTPS_PROXY": check_proxies,
         "FULLON_KRAKEN_CONNECTION_AGE_S": lambda: configured_age_s("kraken"),
     }
 
@@ -152,7 +161,7 @@ def allowed(variable: str) -> str:
     """Return what may stand in a variable, in the words of whoever reads it; empty where any text may."""
     if variable.startswith("CACHE_"):
         return f"as `{variable.replace('CACHE_', 'REDIS_')}`"
-    instance = variable.replace("<EXCHANGE>", "KRAKEN")
+    instance = variable.replace("<EXCHANGE>", "KRAKEN").partition(",")[0]
     if (bounds := _bounds_of(variable)) is not None:
         return bounds
     reader = next((read for beginning, read in readers().items() if instance.startswith(beginning)), None)

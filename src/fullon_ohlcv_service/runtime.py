@@ -14,6 +14,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError, VenueClosed
 from fullon_exchange.interface import Exchange, Listing
+from fullon_exchange.network import check_proxies
 from fullon_exchange.origin import resolve
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
@@ -156,11 +157,12 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
     """Open the store, the caches and the set of venues; close them in the opposite order.
 
     Raises:
-        ValueError: `FULLON_CLOCK` or an origin cannot be used; names the variable, its value and what is allowed.
+        ValueError: `FULLON_CLOCK`, an origin or a proxy cannot be used; names the variable and what is allowed.
     """
     config = config or OhlcvServiceConfig.from_env()
     clock = Clock.from_env()
     _check_origins()
+    check_proxies()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(MeasuredStore.open(test=config.test_mode, now_us=clock.now_us))
         trades_cache = await stack.enter_async_context(TradesCache())

@@ -13,6 +13,7 @@ answers go on top: `kraken.answers(clock) | {"/0/public/AssetPairs": ...}`.
 
 import inspect
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -80,6 +81,7 @@ class OddExchange:
         greeting: Callable[[Socket], Awaitable[None]] | None = None,
         upgrade: Callable[[], web.Response | None] = lambda: None,
         host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`greeting` is called for each new socket; `upgrade` may return a response that refuses it."""
         self.name = name
@@ -87,12 +89,15 @@ class OddExchange:
         """May be changed while the server runs; a path that it did not have at the start is matched literally."""
         self.asked: list[Request] = []
         self.sockets: list[Socket] = []
+        self.clients: set[tuple[str, int]] = set()
+        """Address and port of everybody who has asked: one for each TCP connection."""
         self.origin = ""
         self.port = 0
         self._stream = stream
         self._greeting = greeting
         self._upgrade = upgrade
         self._host = host
+        self._tls = tls
         self._runner: web.AppRunner | None = None
 
     @property
@@ -117,9 +122,9 @@ class OddExchange:
         app.router.add_route("*", "/{anything:.*}", self._handler(None))
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, 0).start()
+        await web.TCPSite(self._runner, self._host, 0, ssl_context=self._tls).start()
         self.port = self._runner.addresses[0][1]
-        self.origin = f"http://{self._host}:{self.port}"
+        self.origin = f"{'https' if self._tls else 'http'}://{self._host}:{self.port}"
         return self
 
     async def __aexit__(
@@ -130,6 +135,8 @@ class OddExchange:
 
     def _handler(self, route: str | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
+            if request.transport is not None:
+                self.clients.add(request.transport.get_extra_info("peername")[:2])
             if request.headers.get("Upgrade", "").lower() == "websocket":
                 return await self._serve_socket(request)
             return await self._answer(request, route or request.path)

@@ -1,10 +1,13 @@
 """What Kraken answers when nothing is odd: two pairs, no trades, subscriptions acknowledged."""
 
+import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
+from fullon_exchange.records import Subscribed
 from odd_exchanges import Answer, Request, Socket
 
 PAIRS = ("BTC/USD", "ETH/USD")
@@ -64,3 +67,15 @@ def stream(clock: Clock) -> Any:
             )
 
     return answer
+
+
+async def use(via: Literal["native", "ccxt"]) -> None:
+    """Ask the Kraken that the environment names over REST, and subscribe a market over WebSocket."""
+    opened = open_exchange("kraken", via=via)  # ccxt takes a while to import
+    async with asyncio.timeout(20), opened as exchange:
+        assert "BTC/USD" in await exchange.fetch_listings()
+        async with exchange.live() as session:
+            await session.subscribe("trades", ["BTC/USD"])
+            async for events in session.events():
+                if any(isinstance(event, Subscribed) for event in events):
+                    return

@@ -37,7 +37,7 @@ def recorded() -> Callable[[str], str]:
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the surroundings point a test elsewhere."""
     for name in list(os.environ):
-        if name.startswith("FULLON_"):
+        if name.startswith("FULLON_") or name.lower() in ("https_proxy", "http_proxy", "all_proxy", "no_proxy"):
             monkeypatch.delenv(name)
 
 

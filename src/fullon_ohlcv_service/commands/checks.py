@@ -20,6 +20,7 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.native import NativeExchange
+from fullon_exchange.network import describe, proxy_variable
 from fullon_exchange.origin import origin_variable, resolve
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv.connection import Target, connect, translated
@@ -301,7 +302,9 @@ async def check_wanted(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
 
 async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterator[Check]:
     try:
-        async with open_exchange(name) as exchange:
+        opened = open_exchange(name)
+        yield well(f"{name} network", describe(name, opened.addresses()))
+        async with opened as exchange:
             clock = Clock.from_env()
             begun_us = clock.now_us()
             theirs_us = await exchange.fetch_time()
@@ -315,7 +318,11 @@ async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterato
         if is_demo():
             remedy = f"the demo's market runs while {say_command('run')} does"
         yield fail(
-            name, str(error), remedy or "check the network, a proxy, and whether the exchange serves your country"
+            name,
+            str(error),
+            remedy
+            or "check the network, and whether the exchange serves your country; "
+            f"{proxy_variable(name)} names a proxy for it",
         )
         return
     yield well(name, f"answers in {delay_s * 1000:.0f} ms, lists {len(listings):,} symbols")

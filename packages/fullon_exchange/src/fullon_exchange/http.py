@@ -32,6 +32,7 @@ from fullon_exchange.errors import (
     excerpt_of,
 )
 from fullon_exchange.interface import Urgency
+from fullon_exchange.network import HttpSession
 from fullon_log import get_component_logger
 
 Answer = TypeVar("Answer")
@@ -51,7 +52,7 @@ class HttpDialect(Protocol):
 
 
 class HttpClient:
-    """HTTP to one venue; an async context manager around one aiohttp session."""
+    """HTTP to one venue; an async context manager."""
 
     def __init__(
         self,
@@ -75,19 +76,18 @@ class HttpClient:
         self._patience_s = patience_s
         self._body_max = body_max
         self._backoff = backoff
-        self._session: aiohttp.ClientSession | None = None
+        self._session: HttpSession | None = None
         self._log = get_component_logger(f"fullon.exchange.{exchange}.http")
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=16),
-            headers={"User-Agent": "fullon-exchange", "Accept": "application/json"},
+        self._session = HttpSession(
+            self.exchange, headers={"User-Agent": "fullon-exchange", "Accept": "application/json"}
         )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         if self._session is not None:
-            await self._session.close()
+            await self._session.__aexit__(*exc)
             self._session = None
 
     async def get(

@@ -1,6 +1,6 @@
 """The one interface behind which every way to an exchange stands: native sessions and ccxt alike."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol, Self
@@ -99,6 +99,9 @@ class Exchange(Protocol):
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
+
+    def addresses(self) -> Sequence[str]:
+        """Return the URLs that requests and WebSockets go to, as far as they are known beforehand."""
 
     def budget_use(self) -> "BudgetUse":
         """Return the gauge of the rate budget that the process shares for this venue."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
@@ -73,6 +73,10 @@ class NativeExchange:
         if self._http is None:
             raise RuntimeError(f"{self.name}: enter the exchange (`async with`) before using it")
         return self._http
+
+    def addresses(self) -> Sequence[str]:
+        """Return the URLs that requests and WebSockets go to."""
+        return [resolve(self.name, url) for url in (self._venue.rest_url, self._venue.websocket_url)]
 
     def budget_use(self) -> BudgetUse:
         """Return the gauge of the rate budget that the process shares for this venue."""

@@ -244,7 +244,6 @@ class Connection:
                     autoclose=False,
                     headers=options.get("headers"),
                     compress=options.get("compress", 15),
-                    proxy=socket.proxy,
                     max_msg_size=_FRAME_MAX,
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

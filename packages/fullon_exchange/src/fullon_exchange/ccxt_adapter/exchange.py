@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -92,6 +92,10 @@ class CcxtExchange:
         if self._rest is None:
             raise RuntimeError(f"{self.name}: enter the exchange (`async with`) before using it")
         return self._rest
+
+    def addresses(self) -> Sequence[str]:
+        """Return the URLs that ccxt knows of; an address that comes with a token is not among them."""
+        return [resolve(self.name, url) for url in library.addresses(self._raw)]
 
     def budget_use(self) -> BudgetUse:
         """Return the gauge of the rate budget that the process shares for this venue."""

@@ -30,6 +30,7 @@ from fullon_exchange.clock import Clock
 from fullon_exchange.errors import excerpt_of
 from fullon_exchange.http import parse_retry_after
 from fullon_exchange.interface import Urgency
+from fullon_exchange.network import HttpSession
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Channel
 
@@ -324,10 +325,23 @@ def create(name: str) -> Any:
     return raw
 
 
+def addresses(raw: Any) -> list[str]:
+    """Return the addresses among ccxt's settings: a tree of texts, some of which have a place for the host's name."""
+    found: list[str] = []
+    left = [raw.urls.get("api")]
+    while left:
+        one = left.pop(0)
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, str) and "://" in one:
+            found.append(raw.implode_hostname(one))
+    return found
+
+
 @asynccontextmanager
 async def entered(raw: Any, budget: RateBudget) -> AsyncIterator[None]:
     """Give `raw` a session of its own, and take it back."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
+    async with HttpSession(raw.id) as session:
         raw.asyncio_loop = asyncio.get_running_loop()
         raw.session, raw.ssl_context, raw.budget = session, False, budget
         raw.closed_by_user, raw.markets_loading = False, None

@@ -17,6 +17,7 @@ from fullon_exchange.errors import Disconnected, ExchangeUnavailable, MalformedM
 from fullon_exchange.live.intake import Intake, Surroundings
 from fullon_exchange.live.proof import Proof
 from fullon_exchange.live.subscriptions import Subscriptions
+from fullon_exchange.network import connect
 from fullon_exchange.wire import Key, Pong, Wire
 
 _TEXT = WSMsgType.TEXT
@@ -106,6 +107,7 @@ class Connection(WSListener):
                     enable_auto_pong=False,
                     max_frame_size=_FRAME_MAX,
                     logger_name=self._around.exchange,
+                    socket_factory=lambda address: connect(self._around.exchange, address.url),
                 )
         except (OSError, TimeoutError, WSError) as error:
             reason = str(error) or type(error).__name__
