@@ -6,6 +6,7 @@
     │  ├─ StaleStream(silent_s)               a socket is open and silent
     │  ├─ RateLimited(retry_after_s)          the exchange asked to wait
     │  └─ ExchangeUnavailable(status)         no answer, 5xx, a page of HTML, a truncated body
+    │     └─ NotServedHere                    403 or 451: the exchange does not serve this country or address
     ├─ RequestRefused(code)                   the exchange understood and said no
     ├─ SubscriptionRejected                   the same, of a subscription
     ├─ UnknownExchange(near)                  also a ValueError
@@ -82,6 +83,10 @@ class ExchangeUnavailable(TransientExchangeError):
     def __init__(self, message: str, *, exchange: str = "", status: int | None = None) -> None:
         super().__init__(message, exchange=exchange)
         self.status = status
+
+
+class NotServedHere(ExchangeUnavailable):
+    """The exchange does not serve the country or the address that asks; another way to it may help."""
 
 
 class RequestRefused(ExchangeError):

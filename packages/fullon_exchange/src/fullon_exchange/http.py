@@ -3,6 +3,7 @@
 `HttpClient.get` and `post` have one policy, and this is all of it:
 
 - 429 and 418: everybody using the budget waits as long as `Retry-After` says, then the request is repeated;
+- 403 and 451, whatever the body: raised at once as `NotServedHere`;
 - no answer, a time-out, a body that breaks off, 5xx, a page of HTML in place of JSON: repeated after a short
   backoff;
 - an error the venue speaks (in HTTP 200 too, Kraken's way): raised as what it means, or treated like the above;
@@ -26,19 +27,20 @@ from fullon_exchange.errors import (
     ExchangeError,
     ExchangeUnavailable,
     MalformedMessage,
+    NotServedHere,
     RateLimited,
     RequestRefused,
     TransientExchangeError,
     excerpt_of,
 )
 from fullon_exchange.interface import Urgency
-from fullon_exchange.network import HttpSession
+from fullon_exchange.network import NOT_SERVED, HttpSession, not_served
 from fullon_log import get_component_logger
 
 Answer = TypeVar("Answer")
 
-_UNAVAILABLE = frozenset({403, 408, 425, 451})
-"""Statuses below 500 that come from what stands before the exchange: firewalls, geography, overload."""
+_UNAVAILABLE = frozenset({408, 425})
+"""Statuses below 500 that come from what stands before the exchange."""
 
 
 class HttpDialect(Protocol):
@@ -138,6 +140,8 @@ class HttpClient:
                 if attempt >= self._attempts_max:
                     raise
                 self._log.warning("asked to wait", path=path, retry_after_s=error.retry_after_s)
+            except NotServedHere:
+                raise
             except TransientExchangeError as error:
                 if attempt >= self._attempts_max:
                     raise
@@ -191,6 +195,8 @@ class HttpClient:
                 exchange=self.exchange,
                 retry_after_s=parse_retry_after(headers.get("Retry-After", "")),
             )
+        if status in NOT_SERVED:
+            raise not_served(self.exchange, status, path, body)
         readable = body.lstrip()[:1] in (b"{", b"[")
         if readable and (refusal := self._dialect.refusal(status, body)) is not None:
             raise refusal

@@ -27,8 +27,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from python_socks import ProxyError, ProxyType
 from python_socks.async_.asyncio import Proxy as SocksProxy
 
+from fullon_exchange.errors import NotServedHere, excerpt_of
 from fullon_exchange.origin import variable_of
 
+NOT_SERVED = frozenset({403, 451})
+"""HTTP statuses of an exchange, or of what stands before it, that does not serve an address; whatever the body says."""
 HAPPY_EYEBALLS_S = 0.25
 """How long an address may take to answer before the next one is tried beside it (RFC 8305, section 8)."""
 
@@ -134,6 +137,16 @@ async def connect(exchange: str, url: str) -> socket.socket:
     if proxy is None:
         return await _dial(parts.hostname or "", port)
     return await _tunnel(proxy, parts.hostname or "", port)
+
+
+def not_served(exchange: str, status: int, where: str, body: bytes | str = b"") -> NotServedHere:
+    """Return the error for one of `NOT_SERVED`."""
+    said = f" ({excerpt})" if (excerpt := " ".join(excerpt_of(body).split())) else ""
+    return NotServedHere(
+        f"not served from here: HTTP {status} to {where}{said}; {proxy_variable(exchange)} can name a proxy for it",
+        exchange=exchange,
+        status=status,
+    )
 
 
 class HttpSession:

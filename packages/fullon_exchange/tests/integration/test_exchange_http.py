@@ -84,11 +84,10 @@ def client(origin: str, dialect: KrakenHttp | BinanceHttp | None = None, **optio
         says(b'{"error":["EService:Unavailable"]}', 200),
         says(b'{"error":["EGeneral:Internal error"]}', 500),
         says(b'{"error":[],"result":{"answer', 200),
-        says(b"forbidden", 403),
         says(b"", 302, Location="http://127.0.0.1:1/"),
         breaks_off,
     ],
-    ids=["html", "503", "empty", "error-in-200", "internal", "half-json", "firewall", "redirect", "breaks-off"],
+    ids=["html", "503", "empty", "error-in-200", "internal", "half-json", "redirect", "breaks-off"],
 )
 async def test_a_passing_trouble_is_asked_again(serve: Serve, trouble: Callable[..., Awaitable[web.Response]]) -> None:
     script = Script(trouble, trouble, says())

@@ -53,6 +53,8 @@ class Carrier:
         self._bulk = bulk
         self._around = around = shared.around
         self._backoff = shared.backoff()
+        self._not_opened = ""
+        """Why the last connection could not be opened; empty where it could."""
         self._connects = shared_budget(
             f"{around.exchange} sockets by ccxt",
             urlsplit(resolve(around.exchange, url)).netloc,
@@ -144,6 +146,9 @@ class Carrier:
             now_us = self._around.clock.now_us()
             self._around.buffer.put(Disconnected(connection.name, now_us, reason))
         say = self._log.warning if self.wanted and not closing else self._log.info
+        if not connection.opened and reason == self._not_opened:
+            say = self._log.debug  # logged already; it is tried again with growing pauses
+        self._not_opened = "" if connection.opened else reason
         say("connection ended", connection=connection.name, opened=connection.opened, reason=reason)
         await connection.close()
 

@@ -33,6 +33,7 @@ from fullon_exchange.interface import Urgency
 from fullon_exchange.live.intake import Intake, Surroundings
 from fullon_exchange.live.proof import Proof
 from fullon_exchange.live.subscriptions import Subscriptions
+from fullon_exchange.network import NOT_SERVED, not_served
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Channel
 from fullon_exchange.wire import Acknowledged, Farewell, Key, Pong, Refused, Wire
@@ -247,6 +248,8 @@ class Connection:
                     max_msg_size=_FRAME_MAX,
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in NOT_SERVED:
+                raise not_served(exchange, error.status, url) from error
             reason = str(error) or type(error).__name__
             raise ExchangeUnavailable(f"no WebSocket at {url}: {reason}", exchange=exchange) from error
         self._socket = socket

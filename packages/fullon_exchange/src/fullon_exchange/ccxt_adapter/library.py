@@ -30,7 +30,7 @@ from fullon_exchange.clock import Clock
 from fullon_exchange.errors import excerpt_of
 from fullon_exchange.http import parse_retry_after
 from fullon_exchange.interface import Urgency
-from fullon_exchange.network import HttpSession
+from fullon_exchange.network import NOT_SERVED, HttpSession, not_served
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Channel
 
@@ -186,6 +186,8 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
         question = _question.get()
         if question is not None and headers and "Retry-After" in headers:
             question.retry_after_s = parse_retry_after(headers["Retry-After"])
+        if code in NOT_SERVED:
+            raise not_served(self.id, code, str(url).partition("?")[0], body or "")
         handled = super().handle_errors(
             code, reason, url, method, headers, body, response, request_headers, request_body
         )

@@ -3,6 +3,7 @@
 The policy is that of `fullon_exchange.http`, as far as ccxt lets it be:
 
 - asked to wait (429, 418, a body that says so): everybody using the budget waits, then the request is repeated;
+- 403 and 451, whatever the body: raised at once as `NotServedHere`;
 - no usable answer: repeated after a short backoff;
 - an answer that ccxt cannot read: repeated once, then `MalformedMessage`;
 - a refusal: raised as what it means.
@@ -20,7 +21,7 @@ from fullon_exchange.budget import RateBudget
 from fullon_exchange.ccxt_adapter.failures import translate
 from fullon_exchange.ccxt_adapter.library import Question, asking
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import MalformedMessage, RateLimited, TransientExchangeError
+from fullon_exchange.errors import MalformedMessage, NotServedHere, RateLimited, TransientExchangeError
 from fullon_exchange.interface import Urgency
 from fullon_log import get_component_logger
 
@@ -66,6 +67,8 @@ class Rest:
                 if attempt >= _ATTEMPTS_MAX:
                     raise
                 self._log.warning("asked to wait", retry_after_s=error.retry_after_s)
+            except NotServedHere:
+                raise
             except TransientExchangeError as error:
                 if attempt >= _ATTEMPTS_MAX:
                     raise

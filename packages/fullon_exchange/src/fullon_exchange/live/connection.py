@@ -11,13 +11,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSError, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
 from fullon_exchange.errors import Disconnected, ExchangeUnavailable, MalformedMessage, StaleStream
 from fullon_exchange.live.intake import Intake, Surroundings
 from fullon_exchange.live.proof import Proof
 from fullon_exchange.live.subscriptions import Subscriptions
-from fullon_exchange.network import connect
+from fullon_exchange.network import NOT_SERVED, connect, not_served
 from fullon_exchange.wire import Key, Pong, Wire
 
 _TEXT = WSMsgType.TEXT
@@ -110,10 +110,7 @@ class Connection(WSListener):
                     socket_factory=lambda address: connect(self._around.exchange, address.url),
                 )
         except (OSError, TimeoutError, WSError) as error:
-            reason = str(error) or type(error).__name__
-            raise ExchangeUnavailable(
-                f"no WebSocket at {self._around.url}: {reason}", exchange=self._around.exchange
-            ) from error
+            raise self._not_connected(error) from error
         if self._transport is None:
             # picows returns as if all were well when the server hangs up before it has answered.
             raise ExchangeUnavailable(f"no WebSocket at {self._around.url}: it hung up", exchange=self._around.exchange)
@@ -124,6 +121,14 @@ class Connection(WSListener):
             self.renew_at = self._opened_at + share * self._around.age_s / self._clock.speed
         if self._buffer.full:
             self.pause()
+
+    def _not_connected(self, error: Exception) -> ExchangeUnavailable:
+        exchange, url = self._around.exchange, self._around.url
+        if isinstance(error, WSHandshakeError) and error.response is not None:
+            status = int(error.response.status)
+            if status in NOT_SERVED:
+                return not_served(exchange, status, url, error.raw_body or b"")
+        return ExchangeUnavailable(f"no WebSocket at {url}: {str(error) or type(error).__name__}", exchange=exchange)
 
     async def serve(self) -> None:
         """Carry what is wanted until the socket is of no more use.

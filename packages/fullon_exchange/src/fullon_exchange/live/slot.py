@@ -62,6 +62,8 @@ class Slot:
         self._news = asyncio.Event()
         self._ended = False
         self._said = ""
+        self._not_opened = ""
+        """Why the last connection could not be opened; empty where it could."""
         self._suspects: dict[Key, int] = {}
         """How many connections that carried others have ended without an acknowledgement of these."""
         self._log = get_component_logger(f"fullon.exchange.{sockets.venue.name}.live")
@@ -180,6 +182,9 @@ class Slot:
             now_us = self._around.clock.now_us()
             self._around.buffer.put(Disconnected(connection.name, now_us, reason))
         say = self._log.info if quiet or not self.wanted else self._log.warning
+        if not connection.opened and reason == self._not_opened:
+            say = self._log.debug  # logged already; it is tried again with growing pauses
+        self._not_opened = "" if connection.opened else reason
         say("connection ended", connection=connection.name, opened=connection.opened, reason=reason)
         await connection.close()
 
