@@ -22,11 +22,14 @@ from fullon_orm.database import DatabaseManager, create_database_url
 from fullon_orm.errors import (
     AuthenticationFailed,
     ConfigurationError,
+    DatabaseContended,
+    DatabaseLimited,
     DatabaseMissing,
     DatabaseUnavailable,
     InvalidValue,
     OrmError,
     PermissionDenied,
+    StatementRefused,
 )
 from fullon_orm.models import User
 
@@ -270,6 +273,33 @@ class TestSecrets:
         with pytest.raises(InvalidValue) as refused:
             await db.flush()
         assert secret not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("57P01", DatabaseUnavailable),
+        ("40001", DatabaseContended),
+        ("40P01", DatabaseContended),
+        ("55P03", DatabaseContended),
+        ("53100", DatabaseLimited),
+        ("25006", DatabaseLimited),
+        ("42501", PermissionDenied),
+        ("42601", StatementRefused),
+        ("XX000", StatementRefused),
+    ],
+)
+async def test_what_postgresql_refuses_is_classed_by_its_sqlstate(
+    db: DatabaseContext, state: str, kind: type[OrmError]
+) -> None:
+    raising = f"DO $$BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '{state}', DETAIL = 'hunter2'; END$$"
+    with pytest.raises(kind, match="so it is") as refused:
+        await db.session.execute(text(raising))
+    assert type(refused.value) is kind
+    assert is_one_sentence(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.retryable is (kind in {DatabaseUnavailable, DatabaseContended, DatabaseLimited})
+    assert ("check that the server runs" in str(refused.value)) is (refused.value.kind == "away")
 
 
 class TestLostConnections:

@@ -7,12 +7,15 @@ import asyncpg
 from fullon_orm.address import Address
 from fullon_orm.errors import (
     AuthenticationFailed,
+    DatabaseContended,
+    DatabaseLimited,
     DatabaseMissing,
     DatabaseUnavailable,
     InvalidValue,
     OrmError,
     PermissionDenied,
     SchemaMismatch,
+    StatementRefused,
 )
 from fullon_orm.migrations import HEAD
 
@@ -25,8 +28,14 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """Everything that asyncpg raises for a server, a network or a deadline (`TimeoutError` is an `OSError`)."""
 
-_UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
-"""Lost connections, deadlocks, no resources, shut down or cancelled by an operator, failing disks."""
+_AWAY = ("08", "57P")
+"""Connection lost; shut down, crashed, starting."""
+_CONTENTION = ("40", "55P03", "55006", "57014", "25P03")
+"""Deadlock, serialisation; a lock that is not free; cancelled; a transaction that idled for too long."""
+_LIMITS = ("53", "58", "25006")
+"""No room, memory or connections; failing files; a server that is read-only."""
+_DEFECTS = ("42", "XX", "0A")
+"""A statement that the server does not understand or cannot carry out."""
 
 
 class _ClosingInTime(asyncpg.Connection):
@@ -100,6 +109,9 @@ def _translated_by_state(error: asyncpg.PostgresError, address: Address) -> OrmE
         # The driver finds some of these itself, and its sentence then holds the value, secret or not.
         reason = getattr(error, "message", None) or "it has the wrong type or is out of range"
         return InvalidValue("value", f"PostgreSQL cannot take a value: {reason}")
-    if state.startswith(_UNAVAILABLE_CLASSES):
+    if state.startswith(_AWAY):
         return DatabaseUnavailable(address, reason)
+    for classes, kind in ((_CONTENTION, DatabaseContended), (_LIMITS, DatabaseLimited), (_DEFECTS, StatementRefused)):
+        if state.startswith(classes):
+            return kind(address, reason, state)
     return None

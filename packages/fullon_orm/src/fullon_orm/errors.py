@@ -4,6 +4,9 @@
     ├─ ConfigurationError(variable, value, allowed)    also a ValueError
     ├─ DatabaseUnavailable                             retryable
     │  └─ NotificationsLost                            retryable
+    ├─ DatabaseContended(sqlstate)                     retryable
+    ├─ DatabaseLimited(sqlstate)                       retryable
+    ├─ StatementRefused(sqlstate)                      a defect of ours
     ├─ AuthenticationFailed
     ├─ PermissionDenied
     ├─ DatabaseMissing
@@ -17,7 +20,7 @@
 No sentence ever holds a password. What is not listed here reaches the caller as SQLAlchemy raised it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from fullon_orm.address import Address
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 class OrmError(Exception):
     """Root of everything this package raises on purpose; `str()` is the whole sentence."""
 
+    kind: ClassVar[str] = "configuration"
+    """Its class: away, contention, limit, configuration or defect."""
     retryable = False
     retry_after_s: float | None = None
 
@@ -51,6 +56,7 @@ class ConfigurationError(OrmError, ValueError):
 class DatabaseUnavailable(OrmError):
     """The server cannot be reached, went away, or did not answer in time: the same call may succeed later."""
 
+    kind = "away"
     retryable = True
 
     def __init__(self, address: "Address", reason: str) -> None:
@@ -64,6 +70,52 @@ class DatabaseUnavailable(OrmError):
 
 class NotificationsLost(DatabaseUnavailable):
     """Listening has ended and changes may have been missed: listen again, then read everything again."""
+
+
+class DatabaseContended(OrmError):
+    """The server is well: another transaction was in the way, or somebody cancelled the statement."""
+
+    kind = "contention"
+    retryable = True
+    retry_after_s = 0.1
+
+    def __init__(self, address: "Address", reason: str, sqlstate: str) -> None:
+        super().__init__(
+            f"PostgreSQL could not do it just now: {address}: {reason} (SQLSTATE {sqlstate}); "
+            "the same call works without what was in the way",
+            address,
+        )
+        self.sqlstate = sqlstate
+
+
+class DatabaseLimited(OrmError):
+    """The server is well and refuses for lack of something: room, memory, connections, the right to write."""
+
+    kind = "limit"
+    retryable = True
+    retry_after_s = 15.0
+
+    def __init__(self, address: "Address", reason: str, sqlstate: str) -> None:
+        super().__init__(
+            f"PostgreSQL is at a limit: {address}: {reason} (SQLSTATE {sqlstate}); "
+            "free or raise it on the server, it is tried again meanwhile",
+            address,
+        )
+        self.sqlstate = sqlstate
+
+
+class StatementRefused(OrmError):
+    """The server refuses a statement of ours, today and later."""
+
+    kind = "defect"
+
+    def __init__(self, address: "Address", reason: str, sqlstate: str) -> None:
+        super().__init__(
+            f"PostgreSQL refused a statement: {address}: {reason} (SQLSTATE {sqlstate}); "
+            "this is a defect of fullon_orm or of the server: report it with this sentence",
+            address,
+        )
+        self.sqlstate = sqlstate
 
 
 class AuthenticationFailed(OrmError):
