@@ -203,10 +203,10 @@ async def _check_export(ask: Ask, market: SimulatedMarket, directory: Path, end_
         for one in market.truth("kraken", "BTC/USD").candles(start_us, end_us)
     ]
     frame = pl.read_parquet(directory / "btc.parquet")
-    assert frame.columns == ["timestamp", "open", "high", "low", "close", "volume"]
+    assert frame.columns == ["timestamp", "open", "high", "low", "close", "volume", "known_minutes", "complete"]
     assert frame.schema["timestamp"] == pl.Datetime("us", "UTC")
-    assert frame.rows() == truth
-    assert [tuple(one.values())[1:] for one in shown.json["candles"]] == [row[1:] for row in truth]
+    assert frame.rows() == [(*row, 1, True) for row in truth]
+    assert [tuple(one.values())[1:6] for one in shown.json["candles"]] == [row[1:] for row in truth]
 
     manifest = json.loads((directory / "btc.parquet.manifest.json").read_text())
     assert manifest == parquet.json
@@ -218,6 +218,7 @@ async def _check_export(ask: Ask, market: SimulatedMarket, directory: Path, end_
         "unavailable": 0,
         "unknown": 0,
     }
+    assert (manifest["intervals"], manifest["incomplete"]["intervals"]) == ([], [])
     assert table.code == 0, table.err
     hours = pl.read_csv(directory / "btc.csv")
     coarse = market.truth("binance", "BTC/USDT").candles(start_us, end_us, timeframe_s=3600)

@@ -189,7 +189,9 @@ class TestFetchOhlcv:
         async with series:
             until = START + timedelta(days=3)
             # From the beginning of the month, or that bucket would not begin in the range.
-            rows = await series.fetch_ohlcv(compression, unit, START.replace(day=1), until)
+            asked = compression, unit, START.replace(day=1), until
+            rows = await series.fetch_ohlcv(*asked, incomplete="keep")
+            assert set(await series.fetch_ohlcv(*asked)) <= set(rows)
         assert len(rows) == count
         assert rows == sorted(rows)
         assert {len(row) for row in rows} == {6}
@@ -214,7 +216,8 @@ class TestFetchOhlcv:
         async with series:
             rows = await series.fetch_ohlcv(1, "hours", START, minute(300))
             frame = await series.fetch_ohlcv_df(1, "hours", START, minute(300))
-        assert list(frame.itertuples(name=None)) == rows
+        assert list(frame[["open", "high", "low", "close", "volume"]].itertuples(name=None)) == rows
+        assert [*frame["known_minutes"], *frame["complete"]] == [60] * 5 + [True] * 5
 
 
 def test_install_uvloop_makes_uvloop_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:

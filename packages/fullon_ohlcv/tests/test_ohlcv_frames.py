@@ -22,6 +22,7 @@ from fullon_ohlcv.timeframe import DAY_US, HOUR_US, MINUTE_US, Timeframe, from_u
 START_US = to_us(datetime.fromisoformat("2024-02-29T00:00+00:00"))
 """A Thursday, a leap day, the end of a month."""
 NUMBERS = ["open", "high", "low", "close", "volume"]
+MARKS = ["known_minutes", "complete"]
 
 
 def at(minute: int) -> int:
@@ -103,7 +104,8 @@ async def test_flat_stands_wherever_the_price_is_known_and_nowhere_else(
     await store.write_candles([CandleWrite(series, rows, covered, lost)])
     repository = TimeseriesRepository("binance", name)
     repository._store = store
-    got = await repository.fetch_ohlcv_df(count, "minutes", when(skipped), when(len(states)), fill="flat")
+    asked = count, "minutes", when(skipped), when(len(states))
+    got = await repository.fetch_ohlcv_df(*asked, fill="flat", incomplete="keep")
 
     beginning = -(-skipped // count) * count
     before = [minute for minute in range(min(beginning, len(states))) if states[minute] == "t"]
@@ -122,6 +124,13 @@ async def test_flat_stands_wherever_the_price_is_known_and_nowhere_else(
             expected.append((first, price, True))
     starts = [(to_us(one.to_pydatetime()) - START_US) // MINUTE_US for one in got.index]
     assert list(zip(starts, got["close"], got["filled"], strict=True)) == expected
+    buckets = {first: states[first : first + count] for first in starts}
+    assert list(got["known_minutes"]) == [sum(state in "te" for state in buckets[first]) for first in starts]
+    assert list(got["complete"]) == [known == count for known in got["known_minutes"]]
+    dropped = await repository.fetch_ohlcv_df(*asked, fill="flat")
+    assert_frame_equal(dropped, got[got["complete"]])
+    if set(states[beginning:]) <= set("te") and len(states) % count == 0:
+        assert len(await repository.fetch_ohlcv(*asked, fill="flat", incomplete="raise")) == len(got)
 
 
 @pytest.mark.usefixtures("with_gaps")
@@ -129,15 +138,16 @@ async def test_none_fills_nothing_and_has_no_mark(repository: TimeseriesReposito
     plain = await repository.fetch_ohlcv(1, "minutes", when(0), when(20))
     assert await repository.fetch_ohlcv(1, "minutes", when(0), when(20), fill="none") == plain
     frame = await repository.fetch_ohlcv_df(1, "minutes", when(0), when(20), fill="none")
-    assert list(frame.columns) == NUMBERS
-    assert list(frame.itertuples(name=None)) == plain
+    assert list(frame.columns) == [*NUMBERS, *MARKS]
+    assert list(frame[NUMBERS].itertuples(name=None)) == plain
 
 
 async def test_minutes_that_are_only_known_to_be_unavailable_are_not_filled(
     store: TimeseriesStore, repository: TimeseriesRepository
 ) -> None:
     await save(store, [candle(0), candle(3)], [], [((at(1), at(3)), "never served")])
-    assert len(await repository.fetch_ohlcv(1, "minutes", when(0), when(9), fill="flat")) == 2
+    assert len(await repository.fetch_ohlcv(1, "minutes", when(0), when(9), fill="flat", incomplete="keep")) == 2
+    assert await repository.fetch_ohlcv(1, "minutes", when(0), when(9), fill="flat") == []
 
 
 async def test_the_price_before_the_range_is_that_of_the_last_trade_where_trades_are_folded_when_read(
@@ -148,7 +158,7 @@ async def test_the_price_before_the_range_is_that_of_the_last_trade_where_trades
     rows = [(at(2) + n, 7.0 + n, 1.0, "buy", "", str(9 + n)) for n in range(3)]
     await store.write_trades([TradeWrite(trades, rows, [(at(1), at(6))])])
     flat = await repository.fetch_ohlcv(1, "minutes", when(4), when(9), fill="flat")
-    assert [row[4] for row in flat] == [9.0, 9.0]
+    assert [row[4] for row in flat] == [9.0, 9.0], "minutes 4 and 5"
     states = await repository.coverage(when(0), when(7), per="minute")
     assert [one.state for one in states] == [
         State.TRADED, State.VERIFIED_EMPTY, State.TRADED, *[State.VERIFIED_EMPTY] * 3, State.UNKNOWN,
@@ -165,15 +175,16 @@ async def test_both_frames_hold_the_same_as_fetch_ohlcv_in_every_timeframe(
         step = Timeframe.parse(name)
         width = timedelta(minutes=400 if step.unit == "minute" else 90 * 1440)
         asked = step.count, step.unit, when(minutes[0]) - width, when(minutes[0]) + width
-        rows = await repository.fetch_ohlcv(*asked, fill="flat")
-        plain = await repository.fetch_ohlcv(*asked)
-        frame = await repository.fetch_ohlcv_df(*asked, fill="flat")
-        other = await repository.fetch_ohlcv_df(*asked, fill="flat", library="polars")
+        rows = await repository.fetch_ohlcv(*asked, fill="flat", incomplete="keep")
+        plain = await repository.fetch_ohlcv(*asked, incomplete="keep")
+        frame = await repository.fetch_ohlcv_df(*asked, fill="flat", incomplete="keep")
+        other = await repository.fetch_ohlcv_df(*asked, fill="flat", incomplete="keep", library="polars")
         assert list(frame[NUMBERS].itertuples(name=None)) == rows
         assert list(frame.loc[~frame["filled"], NUMBERS].itertuples(name=None)) == plain
         assert frame["filled"].any() == (len(rows) > len(plain))
         assert other.select("timestamp", *NUMBERS).rows() == rows
-        assert other["filled"].to_list() == frame["filled"].to_list()
+        for mark in (*MARKS, "filled"):
+            assert other[mark].to_list() == frame[mark].to_list()
         starts = [to_us(row[0]) for row in rows]
         assert all(step.floor(start) == start for start in starts)
         assert [step.next(start) for start in starts[:-1]] == starts[1:], "nothing was missing from the ledger"
@@ -184,9 +195,10 @@ async def test_frames_keep_their_types_when_nothing_is_in_them(repository: Times
     other = await repository.fetch_ohlcv_df(1, "minute", when(0), when(5), fill="flat", library="polars")
     assert isinstance(frame.index, pd.DatetimeIndex)
     assert str(frame.index.tz) == "UTC"
-    assert [str(kind) for kind in frame.dtypes] == ["float64"] * 5 + ["bool"]
+    assert [str(kind) for kind in frame.dtypes] == ["float64"] * 5 + ["int64", "bool", "bool"]
     assert list(other.schema.items()) == [
-        ("timestamp", pl.Datetime("us", "UTC")), *((name, pl.Float64()) for name in NUMBERS), ("filled", pl.Boolean()),
+        ("timestamp", pl.Datetime("us", "UTC")), *((name, pl.Float64()) for name in NUMBERS),
+        ("known_minutes", pl.Int64()), ("complete", pl.Boolean()), ("filled", pl.Boolean()),
     ]  # fmt: skip
 
 
@@ -251,6 +263,7 @@ async def test_wrong_arguments_are_named_with_what_is_allowed(repository: Timese
     for call, arguments, options, named in (
         (repository.fetch_ohlcv_df, minute, {"library": "dask"}, "dask"),
         (repository.fetch_ohlcv_df, minute, {"fill": "zero"}, "zero"),
+        (repository.fetch_ohlcv, minute, {"incomplete": "hide"}, "hide"),
         (repository.coverage, (when(0), when(1)), {"per": "hour"}, "hour"),
         (repository.coverage, (when(1), when(0)), {}, "interval"),
         (repository.coverage, (naive, when(1)), {}, "time zone"),

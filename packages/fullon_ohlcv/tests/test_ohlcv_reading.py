@@ -83,7 +83,7 @@ async def test_any_compression_is_the_roll_up_of_minutes(
         ("2024-02-28T13:00", "2024-03-11T07:30"),
         ("2025-12-31", "2026-01-02"),
     ):
-        got = await repository.fetch_ohlcv(compression, period, utc(start), utc(end))
+        got = await repository.fetch_ohlcv(compression, period, utc(start), utc(end), incomplete="keep")
         assert got == rolled(sparse + dense, wanted, utc(start), utc(end))
         assert all(type(row) is tuple and row[0].tzinfo is not None for row in got)
 
@@ -130,9 +130,11 @@ async def test_a_bucket_that_todate_cuts_holds_what_had_happened_by_then(
 ) -> None:
     rows = random_candles(3, utc("2024-01-01"), 240, MINUTE_US)
     await save(store, "candles1m", rows)
-    got = await repository.fetch_ohlcv(1, "hour", utc("2024-01-01T00:30"), utc("2024-01-01T02:30"))
+    asked = 1, "hour", utc("2024-01-01T00:30"), utc("2024-01-01T02:30")
+    got = await repository.fetch_ohlcv(*asked, incomplete="keep")
     assert [row[0] for row in got] == [utc("2024-01-01T01:00"), utc("2024-01-01T02:00")]
     assert got == rolled(rows, Timeframe.parse("1h"), utc("2024-01-01T00:30"), utc("2024-01-01T02:30"))
+    assert await repository.fetch_ohlcv(*asked) == got[:1], "the one that is cut is not complete"
 
 
 async def test_coarser_candles_serve_the_part_that_minutes_do_not_reach(
@@ -144,11 +146,12 @@ async def test_coarser_candles_serve_the_part_that_minutes_do_not_reach(
     days = random_candles(6, day - timedelta(days=60), 61, DAY_US)
     first_us = to_us(day + timedelta(minutes=30))
     await save(store, "candles1m", minutes, (first_us, first_us + 600 * MINUTE_US))
-    await save(store, "candles1h", hours)
-    await save(store, "candles1d", days)
-    end = day + timedelta(days=1)
+    begun_us = to_us(day)
+    await save(store, "candles1h", hours, (begun_us - 3 * DAY_US, begun_us + DAY_US))
+    await save(store, "candles1d", days, (begun_us - 60 * DAY_US, begun_us + DAY_US))
+    end = day + timedelta(minutes=30 + 600)
 
-    got = await repository.fetch_ohlcv(1, "hour", day - timedelta(days=90), end)
+    got = await repository.fetch_ohlcv(1, "hour", day - timedelta(days=90), end, incomplete="keep")
     own_us = to_us(day + timedelta(hours=1))
     first_hour = rolled(minutes, Timeframe.parse("1h"), day, end)[:1]
     stored_first_hour = [row for row in hours if row[0] == to_us(day)]
@@ -159,6 +162,7 @@ async def test_coarser_candles_serve_the_part_that_minutes_do_not_reach(
     )
     assert got == expected
 
+    assert await repository.fetch_ohlcv(1, "hour", day - timedelta(days=90), end) == got[:-1]
     assert await repository.fetch_ohlcv(5, "minutes", day - timedelta(days=90), end) == rolled(
         minutes, Timeframe.parse("5m"), day - timedelta(days=90), end
     )
@@ -198,8 +202,12 @@ async def test_a_bucket_in_which_the_finer_candles_begin_is_made_of_both(
     known = whole if is_there else [row for row in whole if row in fine or row[0] < start_us + 4 * HOUR_US]
     for timeframe in ("1h", "4h", "1d"):
         wanted = Timeframe.parse(timeframe)
-        got = await repository.fetch_ohlcv(wanted.count, wanted.unit, day, day + timedelta(days=1))
+        asked = wanted.count, wanted.unit, day, day + timedelta(days=1)
+        got = await repository.fetch_ohlcv(*asked, incomplete="keep")
         assert got == rolled(known, wanted, day, day + timedelta(days=1)), timeframe
+        whole_only = [row for row in got if is_there or wanted.next(to_us(row[0])) <= start_us + 4 * HOUR_US]
+        whole_only += [row for row in got if not is_there and to_us(row[0]) >= start_us + 5 * HOUR_US]
+        assert await repository.fetch_ohlcv(*asked) == whole_only, timeframe
 
 
 async def test_flat_rows_stand_where_the_ledger_says_empty_and_nowhere_else(
@@ -221,13 +229,11 @@ async def test_flat_rows_stand_where_the_ledger_says_empty_and_nowhere_else(
     assert [row[4] for row in later] == [2.0, 5.0]
     after_gap = await repository.fetch_ohlcv(1, "minute", from_us(at(6)), from_us(at(9)), fill="flat")
     assert [row[4] for row in after_gap] == [9.0, 9.0]
+    pairs = await repository.fetch_ohlcv(2, "minutes", start, from_us(at(9)), fill="flat", incomplete="keep")
+    shown = [(row[0].minute, row[4], row[5]) for row in pairs]
+    assert shown == [(0, 2.0, 1.0), (2, 5.0, 1.0), (6, 9.0, 1.0), (8, 9.0, 0.0)]
     pairs = await repository.fetch_ohlcv(2, "minutes", start, from_us(at(9)), fill="flat")
-    assert [(row[0].minute, row[4], row[5]) for row in pairs] == [
-        (0, 2.0, 1.0),
-        (2, 5.0, 1.0),
-        (6, 9.0, 1.0),
-        (8, 9.0, 0.0),
-    ]
+    assert [(row[0].minute, row[4], row[5]) for row in pairs] == shown[:-1], "the last one is cut"
 
 
 async def test_without_any_ledger_flat_rows_fill_every_hole_up_to_now(
@@ -248,12 +254,12 @@ async def test_a_data_frame_has_an_aware_index(store: TimeseriesStore, repositor
     rows = random_candles(8, utc("2024-01-01"), 50, MINUTE_US)
     await save(store, "candles1m", rows)
     frame = await repository.fetch_ohlcv_df(5, "minutes", utc("2024-01-01"), utc("2024-01-02"))
-    assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
+    assert list(frame.columns) == ["open", "high", "low", "close", "volume", "known_minutes", "complete"]
     assert isinstance(frame.index, pd.DatetimeIndex)
     assert str(frame.index.tz) == "UTC"
     assert frame.index.name == "timestamp"
     listed = await repository.fetch_ohlcv(5, "minutes", utc("2024-01-01"), utc("2024-01-02"))
-    assert list(frame.itertuples(name=None)) == listed
+    assert list(frame.itertuples(name=None)) == [(*row, 5, True) for row in listed]
     empty = await repository.fetch_ohlcv_df(5, "minutes", utc("2020-01-01"), utc("2020-01-02"))
     assert empty.empty
     assert str(empty.index.tz) == "UTC"  # type: ignore[attr-defined]
@@ -277,8 +283,11 @@ async def test_roll_up_property(
     series = await store.series("binance", f"S{seed}", "candles1m")
     await store.write_candles([CandleWrite(series, rows)])
     begin, end = first + timedelta(minutes=start, seconds=30), first + timedelta(minutes=start + length)
-    got = await repository.fetch_ohlcv(count, unit, begin, end)
-    assert got == rolled(rows, Timeframe.of_period(count, unit), begin, end)
+    wanted = Timeframe.of_period(count, unit)
+    got = await repository.fetch_ohlcv(count, unit, begin, end, incomplete="keep")
+    assert got == rolled(rows, wanted, begin, end)
+    whole = [row for row in got if wanted.next(to_us(row[0])) <= to_us(end)]
+    assert await repository.fetch_ohlcv(count, unit, begin, end) == whole
 
 
 async def test_trades_with_a_ledger_speak_only_through_stored_candles(

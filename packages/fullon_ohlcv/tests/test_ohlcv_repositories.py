@@ -154,7 +154,7 @@ async def test_trades_without_any_ledger_are_folded_when_read(database: str) -> 
     async with TimeseriesRepository("kraken", "BTC/USD") as series:
         rows = await series.fetch_ohlcv(1, "minute", minute(0), minute(5))
         assert [row[4] for row in rows] == [150.0, 210.0, 270.0]
-        assert [row[4] for row in await series.fetch_ohlcv(1, "hour", minute(0), minute(5))] == [270.0]
+        assert [row[4] for row in await series.fetch_ohlcv(1, "hour", minute(0), minute(60))] == [270.0]
 
 
 async def test_repositories_share_one_pool_and_the_last_closes_it(database: str) -> None:

@@ -1,6 +1,7 @@
 """`fullon-ohlcv candles`: stored candles as a table, a chart in the terminal, or a picture."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from fullon_ohlcv.reading import Row, Window, read_candles, read_sources
+from fullon_ohlcv.intervals import subtract
+from fullon_ohlcv.reading import Buckets, Incomplete, Row, Window, read_buckets, read_sources
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe, to_us
 from fullon_ohlcv_service.columns import Cell, Column, print_table
@@ -24,8 +26,8 @@ from fullon_ohlcv_service.commands.screen import (
     note,
     print_json,
 )
-from fullon_ohlcv_service.commands.session import complete, open_ledger
-from fullon_ohlcv_service.commands.times import parse_range, say_time
+from fullon_ohlcv_service.commands.session import complete, open_ledger, settled_end_us
+from fullon_ohlcv_service.commands.times import iso, parse_range, say_time
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.errors import CommandError
 
@@ -34,9 +36,36 @@ COLUMNS = (Column("timestamp"), *(Column(name, right=True) for name in NUMBERS))
 SHOWN = 60
 ROWS_MAX = 200_000
 CHART_HEIGHT = 24
+NAMED = 3
+"""How many intervals a note names."""
 LABEL_WIDTH = 20
 """Of a time below a chart, in cells, with room around it."""
 Tf = Annotated[str, typer.Option("--tf", metavar="1m", help="Timeframe: 1m, 5m, 1h, 1d, 1w, 1M …")]
+WhatIfIncomplete = Annotated[
+    Incomplete,
+    typer.Option(
+        "--incomplete", help="A candle of which a minute is not known: leave it out, keep and mark it, or refuse."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The candles of a symbol, what was asked, and what of it is not there."""
+
+    symbol: WantedSymbol
+    timeframe: Timeframe
+    interval: Interval
+    buckets: Buckets
+    not_complete: list[Interval]
+    """Buckets since the first one that have ended and are not wholly known."""
+    has_gaps: bool
+    """Whether anything since the first candle should be known by now and is not."""
+
+    @property
+    def title(self) -> str:
+        """What is shown."""
+        return f"{self.symbol} {self.timeframe} · {say_time(self.interval[0])} to {say_time(self.interval[1])} UTC"
 
 
 def candles(
@@ -47,42 +76,70 @@ def candles(
     end: To = None,
     chart: Annotated[bool, typer.Option("--chart", "-c", help="Draw them in the terminal.")] = False,
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw them into this file.")] = None,
+    incomplete: WhatIfIncomplete = "drop",
     as_json: AsJson = False,
 ) -> None:
     """Show stored candles, the newest 60 by default.
 
-    A timestamp is the opening, in UTC. A missing row is a bucket in which nothing was traded, or is a gap:
-    `fullon-ohlcv coverage` tells them apart.
+    A timestamp is the opening, in UTC. A candle of which a minute is unknown or unavailable, or that is still
+    running, is left out and counted; `--incomplete keep` shows it and how many minutes it is made of. Any other
+    missing row is a bucket in which nothing was traded. Exit code 1: shown, but there are gaps.
 
     \b
     Examples:
       fullon-ohlcv candles BTC/USD --tf 5m --chart
       fullon-ohlcv candles kraken:BTC/USD --from 1d --json
+      fullon-ohlcv candles kraken:BTC/USD --tf 1h --incomplete keep
     """
     timeframe = Timeframe.parse(tf)
     if png is not None:
         check_place(png)
-    one, interval, rows = complete(_read(symbol, timeframe, start, end))
+    answer = complete(_read(symbol, timeframe, (start, end), incomplete))
     console = make_console()
-    title = f"{one} {timeframe} · {say_time(interval[0])} to {say_time(interval[1])} UTC"
+    rows, title = answer.buckets.rows, answer.title
     if png is not None:
         from fullon_ohlcv_service.commands.pictures import draw_candles  # noqa: PLC0415 - needs an extra
 
         draw_candles(_drawable(rows, title), title, png)
         console.print(f"{png}: {len(rows)} candles, {title}")
     elif as_json:
-        keys = ("timestamp", *NUMBERS)
-        listed = [dict(zip(keys, (row[0].isoformat(), *row[1:]), strict=True)) for row in rows]
-        print_json({"exchange": one.exchange, "symbol": one.symbol, "timeframe": str(timeframe), "candles": listed})
+        print_json(_as_json(answer))
     elif chart:
         _chart(_drawable(rows, title), title, console)
     else:
-        _table(rows, title, console)
+        _table(answer, console, with_known=incomplete == "keep")
+    if answer.not_complete and not as_json:
+        note(_describe_incomplete(answer.not_complete, "kept" if incomplete == "keep" else "left out"))
+    raise typer.Exit(1 if answer.has_gaps else 0)
+
+
+def _describe_incomplete(intervals: list[Interval], what: str) -> str:
+    """Return where candles are not complete, and what helps."""
+    shown = ", ".join(f"{say_time(start_us)} to {say_time(end_us)}" for start_us, end_us in intervals[:NAMED])
+    more = f" and {len(intervals) - NAMED} more intervals" if len(intervals) > NAMED else ""
+    return f"{what}, not wholly known: {shown}{more}; {say_command('gaps')} lists what is missing"
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    buckets = answer.buckets
+    keys = ("timestamp", *NUMBERS, "known_minutes", "complete")
+    marked = zip(buckets.rows, buckets.known_minutes, buckets.complete, strict=True)
+    return {
+        "exchange": answer.symbol.exchange,
+        "symbol": answer.symbol.symbol,
+        "timeframe": str(answer.timeframe),
+        "candles": [
+            dict(zip(keys, (row[0].isoformat(), *row[1:], known, is_complete), strict=True))
+            for row, known, is_complete in marked
+        ],
+        "incomplete": [{"from": iso(start_us), "to": iso(end_us)} for start_us, end_us in answer.not_complete],
+    }
 
 
 async def _read(
-    name: str, timeframe: Timeframe, start: str | None, end: str | None
-) -> tuple[WantedSymbol, Interval, list[Row]]:
+    name: str, timeframe: Timeframe, times: tuple[str | None, str | None], incomplete: Incomplete
+) -> Answer:
+    start, end = times
     async with open_ledger() as ledger:
         one = ledger.find(name)
         now_us = ledger.clock.now_us()
@@ -94,15 +151,30 @@ async def _read(
             raise CommandError(f"that may be more than {ROWS_MAX:,} candles; {say_command('export')} takes any number")
         async with ledger.store.connection("read candles") as connection:
             sources = await read_sources(connection, one.exchange, one.symbol, timeframe)
-            rows = await read_candles(connection, sources, Window(timeframe, start_us, end_us))
-        if start is None and len(rows) < SHOWN and sources:
-            # Quiet markets: the newest candles lie further back.
-            async with ledger.store.connection("read candles") as connection:
+
+            async def read(start_us: int) -> Buckets:
+                window = Window(timeframe, start_us, end_us)
+                return await read_buckets(connection, sources, window, now_us, incomplete=incomplete)
+
+            buckets = await read(start_us)
+            if start is None and len(buckets.rows) < SHOWN and sources:
+                # Quiet markets: the newest candles lie further back.
                 start_us = max(min(source.first_us for source in sources), end_us - 40 * SHOWN * width_us)
-                rows = (await read_candles(connection, sources, Window(timeframe, start_us, end_us)))[-SHOWN:]
-            if rows:
-                start_us = to_us(rows[0][0])
-        return one, (start_us, end_us), rows
+                buckets = await read(start_us)
+                if buckets.rows:
+                    start_us = to_us(buckets.rows[-SHOWN:][0][0])
+                    buckets = await read(start_us)
+        if not sources:
+            return Answer(one, timeframe, (start_us, end_us), buckets, [], has_gaps=False)
+        first_us = min(source.first_us for source in sources)
+        not_complete = within(buckets.incomplete, (timeframe.floor(first_us), timeframe.floor(min(end_us, now_us))))
+        has_gaps = bool(within(buckets.gaps, (first_us, settled_end_us(now_us))))
+        return Answer(one, timeframe, (start_us, end_us), buckets, not_complete, has_gaps)
+
+
+def within(intervals: Sequence[Interval], span: Interval) -> list[Interval]:
+    """Return what of the intervals lies in the span."""
+    return subtract(intervals, subtract(intervals, [span]))
 
 
 def _drawable(rows: list[Row], title: str) -> list[Row]:
@@ -126,17 +198,20 @@ def _aligned(value: float, places: int, console: Console) -> str:
     return f"{Decimal(repr(value)):.{places}f}" if console.is_terminal else say_number(value)
 
 
-def _table(rows: list[Row], title: str, console: Console) -> None:
+def _table(answer: Answer, console: Console, *, with_known: bool) -> None:
+    buckets = answer.buckets
+    rows = buckets.rows
     if console.is_terminal:
-        console.print(Text(title, "bold"))
+        console.print(Text(answer.title, "bold"))
     columns = list(zip(*(row[1:] for row in rows), strict=True)) or [()] * len(NUMBERS)
     places = [_places(value for column in columns[:4] for value in column), _places(columns[4])]
     cells: list[list[Cell]] = []
-    for row in rows:
+    for row, known, is_complete in zip(rows, buckets.known_minutes, buckets.complete, strict=True):
         prices = [Text(_aligned(value, places[0], console)) for value in row[1:5]]
         prices[3].stylize("green" if row[4] >= row[1] else "red")
-        cells.append([f"{row[0]:%Y-%m-%d %H:%M}", *prices, _aligned(row[5], places[1], console)])
-    print_table(console, COLUMNS, cells)
+        marks = [Text(str(known), "" if is_complete else "yellow")] if with_known else []
+        cells.append([f"{row[0]:%Y-%m-%d %H:%M}", *prices, _aligned(row[5], places[1], console), *marks])
+    print_table(console, (*COLUMNS, Column("known_minutes", right=True)) if with_known else COLUMNS, cells)
     if not rows:
         note("no candles there")
 

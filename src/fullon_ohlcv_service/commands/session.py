@@ -100,6 +100,11 @@ def complete(work: Coroutine[Any, Any, Result], *, create: bool = False) -> Resu
         work.close()
 
 
+def settled_end_us(now_us: int) -> int:
+    """Return the end of the last minute that history is expected to have stored by now."""
+    return floor_minute_us(now_us - round(SETTLE_S * 1e6))
+
+
 @dataclass(frozen=True)
 class Ledger:
     """The store, and what is wanted of it, at one moment."""
@@ -115,7 +120,7 @@ class Ledger:
         """Return what is wanted of a symbol: its back-fill, up to the last minute that has settled."""
         now_us = self.clock.now_us()
         start_us = floor_minute_us(now_us - one.backtest_days * DAY_US)
-        return start_us, max(start_us, floor_minute_us(now_us - round(SETTLE_S * 1e6)))
+        return start_us, max(start_us, settled_end_us(now_us))
 
     async def candles(self, exchange: str, symbol: str) -> Series:
         """Return the series of a symbol's 1-minute candles, created where it is new."""

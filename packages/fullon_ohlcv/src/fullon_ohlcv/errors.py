@@ -7,6 +7,7 @@ StorageError
 │  └─ StorageLimited                            limit: the server has no room, no connections, is read-only
 ├─ StorageMisconfigured                         configuration: address, user, password or rights are wrong
 ├─ SchemaMismatch(expected, found)              configuration: the database belongs to another version of this code
+├─ IncompleteCandles(start_us, end_us)          none: buckets were asked for that are not wholly known
 └─ StorageDefect                                defect: ours; trying again does not help
    ├─ StatementFailed(statement, sqlstate)      the server refuses a statement or a value of ours
    └─ RowsLost(expected, written)               the server stored fewer rows than it was given; nothing was committed
@@ -16,6 +17,8 @@ Wrong input is a `ValueError` (or `TypeError`) that names the value and what is 
 """
 
 from typing import ClassVar
+
+from fullon_ohlcv.timeframe import from_us
 
 KINDS = ("away", "contention", "limit", "configuration", "defect")
 
@@ -96,3 +99,16 @@ class RowsLost(StorageDefect):
         self.table = table
         self.expected = expected
         self.written = written
+
+
+class IncompleteCandles(StorageError):
+    """Some of the buckets that were asked for are not wholly known; the same call may succeed after a repair."""
+
+    def __init__(self, timeframe: str, start_us: int, end_us: int, intervals: int) -> None:
+        more = f", and {intervals - 1} more intervals are not" if intervals > 1 else ""
+        super().__init__(
+            f"candles of {timeframe} from {from_us(start_us).isoformat()} to {from_us(end_us).isoformat()} are not "
+            f"complete{more}; incomplete='drop' leaves them out, 'keep' marks them"
+        )
+        self.start_us = start_us
+        self.end_us = end_us

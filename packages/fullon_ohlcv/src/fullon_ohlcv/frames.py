@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from fullon_ohlcv.reading import Row
+from fullon_ohlcv.reading import Buckets
 from fullon_ohlcv.records import State
 
 if TYPE_CHECKING:
@@ -39,23 +39,30 @@ def checked_library(library: str) -> None:
             ) from error
 
 
-def candles_to_pandas(rows: Sequence[Row], filled: Sequence[bool] | None) -> "pd.DataFrame":
-    """Return candles with the index `timestamp`; `filled` becomes a column unless it is None."""
+def candles_to_pandas(buckets: Buckets, *, with_filled: bool) -> "pd.DataFrame":
+    """Return candles with the index `timestamp`, and what is known of each bucket."""
     import pandas as pd  # noqa: PLC0415 - half a second that only frames need
 
-    frame = pd.DataFrame(rows, columns=["timestamp", *NUMBERS]).astype(dict.fromkeys(NUMBERS, "float64"))
-    if filled is not None:
-        frame["filled"] = pd.Series(filled, dtype="bool")
+    frame = pd.DataFrame(buckets.rows, columns=["timestamp", *NUMBERS]).astype(dict.fromkeys(NUMBERS, "float64"))
+    frame["known_minutes"] = pd.Series(buckets.known_minutes, dtype="int64")
+    frame["complete"] = pd.Series(buckets.complete, dtype="bool")
+    if with_filled:
+        frame["filled"] = pd.Series(buckets.filled, dtype="bool")
     return _with_aware_index(frame)
 
 
-def candles_to_polars(rows: Sequence[Row], filled: Sequence[bool] | None) -> "pl.DataFrame":
-    """Return candles with the column `timestamp` first; `filled` becomes a column unless it is None."""
+def candles_to_polars(buckets: Buckets, *, with_filled: bool) -> "pl.DataFrame":
+    """Return candles with the column `timestamp` first, and what is known of each bucket."""
     import polars as pl  # noqa: PLC0415 - an extra
 
     schema = {"timestamp": pl.Datetime("us", "UTC"), **dict.fromkeys(NUMBERS, pl.Float64())}
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
-    return frame if filled is None else frame.with_columns(pl.Series("filled", filled, dtype=pl.Boolean))
+    marks = [
+        pl.Series("known_minutes", buckets.known_minutes, dtype=pl.Int64),
+        pl.Series("complete", buckets.complete, dtype=pl.Boolean),
+    ]
+    if with_filled:
+        marks.append(pl.Series("filled", buckets.filled, dtype=pl.Boolean))
+    return pl.DataFrame(buckets.rows, schema=schema, orient="row").with_columns(marks)
 
 
 def coverage_to_pandas(rows: Sequence[CoverageRow]) -> "pd.DataFrame":

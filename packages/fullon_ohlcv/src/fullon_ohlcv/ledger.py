@@ -1,12 +1,12 @@
 """Reading the coverage ledger: what is known of every minute of every series."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fullon_ohlcv.bounds import moment
 from fullon_ohlcv.edges import read_newest
-from fullon_ohlcv.intervals import checked, union
+from fullon_ohlcv.intervals import checked, subtract, union
 from fullon_ohlcv.records import CoverageRun, CoverageSummary, Interval, MinuteState, Series, State
 from fullon_ohlcv.statements import statement
 from fullon_ohlcv.timeframe import Timeframe
@@ -130,3 +130,14 @@ class Stretches:
         """Whether all of `[start_us, end_us)` is in the set."""
         index = bisect_right(self._starts, start_us) - 1
         return index >= 0 and self._ends[index] >= end_us
+
+    def holes(self, start_us: int, end_us: int) -> list[Interval]:
+        """Return what of `[start_us, end_us)` is not in the set."""
+        return subtract([(start_us, end_us)], zip(self._starts, self._ends, strict=True))
+
+    def length(self, start_us: int, end_us: int) -> int:
+        """Return how much of `[start_us, end_us)` is in the set."""
+        total_us = 0
+        for index in range(bisect_right(self._ends, start_us), bisect_left(self._starts, end_us)):
+            total_us += min(self._ends[index], end_us) - max(self._starts[index], start_us)
+        return total_us

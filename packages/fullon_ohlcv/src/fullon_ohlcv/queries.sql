@@ -473,27 +473,47 @@ WHERE series.exchange = $1 AND series.symbol = $2
 SELECT timestamp, open, high, low, close, volume FROM candles
 WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 
--- name: candles_and_trades
--- The same rule as that of the view `_candles1m_view`, in views.sql.
-WITH folded AS (
+-- name: candles_in_spans
+-- Intervals of one series or of several ($1, $4, $5), all in [$2, $3).
+SELECT stored.timestamp, stored.open, stored.high, stored.low, stored.close, stored.volume
+FROM unnest($1::int[], $4::bigint[], $5::bigint[]) AS span(series_id, start_us, end_us)
+CROSS JOIN LATERAL (
+    SELECT * FROM candles
+    WHERE candles.series_id = span.series_id
+      AND candles.timestamp >= at_us(span.start_us) AND candles.timestamp < at_us(span.end_us)
+      AND candles.timestamp >= $2 AND candles.timestamp < $3
+) AS stored
+
+-- name: candles_and_trades_in_spans
+-- The same rule as that of the view `_candles1m_view`, in views.sql, for the spans of the series $6; its trades are $7.
+WITH spans AS (
+    SELECT * FROM unnest($1::int[], $4::bigint[], $5::bigint[]) AS span(series_id, start_us, end_us)
+), folded AS (
     SELECT made.*
     FROM (
-        SELECT $4::int AS trades_id, lower(span) AS start_at, upper(span) AS end_at
-        FROM coverage AS of_trades,
+        SELECT $7::int AS trades_id, lower(whole) AS start_at, upper(whole) AS end_at
+        FROM spans,
+             coverage AS of_trades,
              coverage AS of_candles,
-             unnest(tstzmultirange(tstzrange($2, $3))
+             unnest(tstzmultirange(span_us(spans.start_us, spans.end_us))
                     * CASE WHEN isempty(of_trades.covered) THEN '{(,)}' ELSE minutes_inside(of_trades.covered) END
-                    - minutes_inside(of_candles.covered)) AS span
-        WHERE of_trades.series_id = $4 AND of_candles.series_id = $1
+                    - minutes_inside(of_candles.covered)) AS whole
+        WHERE spans.series_id = $6 AND of_trades.series_id = $7 AND of_candles.series_id = $6
     ) AS asked CROSS JOIN LATERAL (
         {fold}
     ) AS made
 )
 SELECT timestamp, open, high, low, close, volume FROM folded
 UNION ALL
-SELECT timestamp, open, high, low, close, volume FROM candles
-WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
-  AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
+SELECT stored.timestamp, stored.open, stored.high, stored.low, stored.close, stored.volume
+FROM spans
+CROSS JOIN LATERAL (
+    SELECT * FROM candles
+    WHERE candles.series_id = spans.series_id
+      AND candles.timestamp >= at_us(spans.start_us) AND candles.timestamp < at_us(spans.end_us)
+      AND candles.timestamp >= $2 AND candles.timestamp < $3
+      AND NOT (spans.series_id = $6 AND candles.timestamp IN (SELECT folded.timestamp FROM folded))
+) AS stored
 
 -- name: rolled_candles
 -- The source is one of the two above, the bucket one of the two below.
