@@ -49,12 +49,14 @@ async def test_days_weeks_and_months_hold_all_of_it_once(collected: tuple[dateti
         minutes = await repository.fetch_ohlcv(1, "minutes", start, end)
         volume = sum(row[5] for row in minutes)
         for period in ("day", "week", "month"):
-            rows = await repository.fetch_ohlcv(1, period, start - timedelta(days=40), end)
+            rows = await repository.fetch_ohlcv(1, period, start - timedelta(days=40), end, incomplete="keep")
             later = [row for row in rows if row[0] + timedelta(days=32) > start]
             assert sum(row[5] for row in later) >= volume * (1 - 1e-9)
             assert [row[0] for row in rows] == sorted({row[0] for row in rows})
             assert all((row[0].hour, row[0].minute) == (0, 0) for row in rows)
-        weeks = await repository.fetch_ohlcv(1, "weeks", start - timedelta(days=40), end)
+        asked = 1, "weeks", start - timedelta(days=40), end
+        assert await repository.fetch_ohlcv(*asked) == [], "no week is known from its start to its end"
+        weeks = await repository.fetch_ohlcv(*asked, incomplete="keep")
         assert {row[0].weekday() for row in weeks} == {0}
 
 
@@ -63,7 +65,7 @@ async def test_a_frame_has_an_aware_utc_index(collected: tuple[datetime, datetim
         frame = await repository.fetch_ohlcv_df(5, "minutes", *collected)
         flat = await repository.fetch_ohlcv_df(1, "minutes", *collected, fill="flat")
     assert str(frame.index.tz) == "UTC"
-    assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
+    assert list(frame.columns) == ["open", "high", "low", "close", "volume", "known_minutes", "complete"]
     assert len(flat) == 20 * 60
 
 

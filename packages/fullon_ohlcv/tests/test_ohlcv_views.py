@@ -72,8 +72,23 @@ async def test_init_symbol_creates_the_documented_relations_and_may_be_repeated(
     assert second["trade_id"] is None
     for relation in ("candles1m", "candles1m_view", "ohlcv"):
         [candle] = await rows_of(f"kraken.btc_usd_{relation}")
-        assert list(candle.keys()) == OHLCV
-        assert tuple(candle) == (from_us(T), 5.0, 6.0, 5.0, 6.0, 0.3, 2)
+        assert list(candle.keys()) == [*OHLCV, *([] if relation == "candles1m" else ["complete"])]
+        assert tuple(candle)[:7] == (from_us(T), 5.0, 6.0, 5.0, 6.0, 0.3, 2)
+
+
+async def test_a_candle_of_a_minute_that_is_not_known_is_marked_in_the_views(store: TimeseriesStore) -> None:
+    """Minutes: covered, unknown again with its row still there, proved by trades alone."""
+    trades = await store.series("binance", "BTC/USDT", "trades")
+    candles = await store.series("binance", "BTC/USDT", "candles1m")
+    rows = [(T + minute * MINUTE_US, 9.0, 9.0, 9.0, 9.0, 9.0, 1) for minute in range(2)]
+    await store.write_candles([CandleWrite(candles, rows, [(T, T + 2 * MINUTE_US)])])
+    await store.uncover(candles, (T + MINUTE_US, T + 2 * MINUTE_US))
+    third = T + 2 * MINUTE_US
+    await store.write_trades([TradeWrite(trades, [(third, 5.0, 0.1, "buy", "", "1")], [(third, third + MINUTE_US)])])
+    for main, expected in (("view", [True, False, True]), ("candles", [True, False]), ("trades", [True])):
+        await store.init_symbol("binance", "BTC/USDT", main)
+        assert [row["complete"] for row in await rows_of("binance.btc_usdt_ohlcv")] == expected
+    assert [row["complete"] for row in await rows_of("binance.btc_usdt_candles1m_view")] == [True, False, True]
 
 
 async def test_ohlcv_follows_main(store: TimeseriesStore) -> None:

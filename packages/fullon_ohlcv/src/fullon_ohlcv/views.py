@@ -39,7 +39,7 @@ async def create_relations(connection: "AnyConnection", trades: Series, candles:
     base = await _claim(connection, key, schema, main)
     await connection.execute("UPDATE relation_names SET main = $3 WHERE exchange = $1 AND symbol = $2", *key, main)
     bodies = statements("views.sql")
-    main_body = {"view": "view", "candles": "candles", "trades": "from_trades"}[main]
+    main_body = {"view": "view", "candles": "main_candles", "trades": "from_trades"}[main]
     script = [f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"]
     for suffix, body in zip(SUFFIXES, ("trades", "candles", "view", main_body), strict=True):
         select = bodies[body].format(trades_id=trades.series_id, candles_id=candles.series_id)
@@ -82,10 +82,12 @@ async def _claim(connection: "AnyConnection", key: tuple[str, str], schema: str,
 
 
 async def _exist(connection: "AnyConnection", schema: str, base: str) -> bool:
-    found = await connection.fetchval(
-        "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+    """Tell whether all four are there, of this version: an earlier one's had no column `complete`."""
+    counts = await connection.fetchrow(
+        "SELECT count(*), count(complete.attname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        " LEFT JOIN pg_attribute AS complete ON attrelid = pg_class.oid AND attname = 'complete'"
         " WHERE nspname = $1 AND relname = ANY($2::name[]) AND relkind = 'v'",
         schema,
         [base + suffix for suffix in SUFFIXES],
     )
-    return bool(found == len(SUFFIXES))
+    return counts is not None and tuple(counts) == (len(SUFFIXES), 2)

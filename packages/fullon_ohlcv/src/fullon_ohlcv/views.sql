@@ -13,9 +13,10 @@ WHERE series_id = {candles_id}
 -- name: view
 -- Minutes that trades prove are stored as candles already, where candles are derived from them; elsewhere they are folded
 -- here. Where no coverage of trades was ever recorded (the library used without the service) they are taken as they are.
--- A candle that is covered itself needs no fold.
+-- A candle that is covered itself needs no fold. `complete` is false for a minute that the ledger does not know (any more).
 WITH folded AS (
-    SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades
+    SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades,
+           NOT isempty(of_trades.covered) OR isempty(of_candles.covered) AS complete
     FROM public.coverage AS of_trades,
          public.coverage AS of_candles,
          unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE public.minutes_inside(of_trades.covered) END
@@ -25,13 +26,22 @@ WITH folded AS (
 )
 SELECT * FROM folded
 UNION ALL
-SELECT timestamp, open, high, low, close, volume AS vol, trades
+SELECT timestamp, open, high, low, close, volume AS vol, trades,
+       (SELECT isempty(covered) OR covered @> tstzrange(timestamp, timestamp + interval '1 minute')
+        FROM public.coverage WHERE series_id = {candles_id}) AS complete
 FROM public.candles
 WHERE series_id = {candles_id} AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
 
+-- name: main_candles
+SELECT timestamp, open, high, low, close, volume AS vol, trades,
+       (SELECT isempty(covered) OR covered @> tstzrange(timestamp, timestamp + interval '1 minute')
+        FROM public.coverage WHERE series_id = {candles_id}) AS complete
+FROM public.candles
+WHERE series_id = {candles_id}
+
 -- name: from_trades
 -- Trades alone: every minute that they cover whole; all they have where no coverage was ever recorded.
-SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades
+SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades, true AS complete
 FROM public.coverage AS of_trades,
      unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE public.minutes_inside(of_trades.covered) END)
          AS span,
