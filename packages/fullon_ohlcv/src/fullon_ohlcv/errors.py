@@ -7,7 +7,7 @@ StorageError
 │  └─ StorageLimited                            limit: the server has no room, no connections, is read-only
 ├─ StorageMisconfigured                         configuration: address, user, password or rights are wrong
 ├─ SchemaMismatch(expected, found)              configuration: the database belongs to another version of this code
-├─ IncompleteCandles(start_us, end_us)          none: buckets were asked for that are not wholly known
+├─ IncompleteCandles(start_us, end_us)          buckets were asked for that are not wholly known
 └─ StorageDefect                                defect: ours; trying again does not help
    ├─ StatementFailed(statement, sqlstate)      the server refuses a statement or a value of ours
    └─ RowsLost(expected, written)               the server stored fewer rows than it was given; nothing was committed
