@@ -1,5 +1,6 @@
 """What live trades prove, and what they leave to history (pure)."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from live_events import SYMBOL, minute, minutes_of, subscribed, track, trade, trades
@@ -58,6 +59,32 @@ class TestTradeTracker:
         assert batch.suspect == []
         assert minutes_of(batch.covered) == {minute(0)}
 
+    @pytest.mark.parametrize("first", [1, 11], ids=["below all that were seen", "among those that were seen"])
+    def test_ids_that_begin_again_end_the_proof_and_what_is_lost_after_that_is_noticed(self, first: int) -> None:
+        tracker = TradeTracker(ids_sequential=True)
+        tracker.feed([subscribed(0), trades(*(trade(0.1 + n / 100, 10 + n) for n in range(20)))])
+        tracker.feed(
+            [Watermark("a", minute(2)), trades(trade(2.5, first), trade(2.6, first + 1)), Watermark("a", minute(4))]
+        )
+        assert (tracker.id_restarts, tracker.skipped_ids) == (1, 0)
+        batch = tracker.take()[SYMBOL]
+        assert batch.suspect == [(minute(0), minute(3))]
+        assert minutes_of(batch.covered) == {minute(3)}
+        tracker.feed([trades(trade(4.5, first + 3)), Watermark("a", minute(6))])
+        batch = tracker.take()[SYMBOL]
+        assert tracker.skipped_ids == 1
+        assert batch.suspect == [(minute(2), minute(5))]
+        assert minutes_of(batch.covered) == {minute(5)}
+
+    def test_ids_that_begin_again_with_a_new_connection_leave_no_seam_unnoticed(self) -> None:
+        batch = track(
+            subscribed(0), trades(trade(0.5, 10)), Watermark("a", minute(2)),
+            subscribed(1.5, "b"), Watermark("a", minute(2)), Disconnected("a", minute(2), "age"),
+            trades(trade(3.5, 2), connection="b"), Watermark("b", minute(6)),
+        )  # fmt: skip
+        assert batch.suspect == [(minute(0), minute(4))]
+        assert minutes_of(batch.covered) == {minute(4), minute(5)}
+
     def test_one_frame_of_several_symbols_reaches_each_of_them(self) -> None:
         tracker = TradeTracker(ids_sequential=True)
         tracker.feed([trades(trade(0, 1, "A/B"), trade(0, 1, "C/D"))])
@@ -72,12 +99,13 @@ class TestTradeTracker:
     ) -> None:
         """Ids that follow each other are followed at once, others one by one."""
         ids, newest, skipped = {"A/B": 10, "C/D": 10}, {"A/B": 10, "C/D": 10}, 0
-        tape = [trade(0, 10, "A/B"), trade(0, 10, "C/D")]
-        for number, (symbol, step) in enumerate(steps):
+        tape = [trade(1, 10, "A/B"), trade(1, 10, "C/D")]
+        for symbol, step in steps:
             ids[symbol] += step
             skipped += max(0, ids[symbol] - newest[symbol] - 1)
             newest[symbol] = max(newest[symbol], ids[symbol])
-            tape.append(trade(number / 10, ids[symbol], symbol))
+            # A trade that comes again, or late, has the time at which it happened.
+            tape.append(trade(ids[symbol] / 10, ids[symbol], symbol))
         one_by_one, together = TradeTracker(ids_sequential=True), TradeTracker(ids_sequential=True)
         for tracker in (one_by_one, together):
             tracker.feed([subscribed(0, symbol="A/B"), subscribed(0, symbol="C/D")])

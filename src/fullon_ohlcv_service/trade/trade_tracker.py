@@ -3,7 +3,9 @@
 Trades are stored as they come; coverage follows the watermarks, whole minutes at a time, and stops where an id was
 skipped: those minutes stay unknown until REST has confirmed them. Ids are followed connection by connection, for two
 may deliver the same trades for a while; where one leaves, its last id must meet the first of whichever goes on, even
-after a break: what was claimed just before it or since may hold one of the ids that are missing.
+after a break: what was claimed just before it or since may hold one of the ids that are missing. A lower id that is
+traded later than the last one is no repetition: the exchange numbers its trades from the beginning again, nothing
+shows whether some are missing there, and the proof ends and begins again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,6 +53,8 @@ class TradeTracker:
         self.claims: dict[str, int | None] = {}
         """By symbol that changed since it was last cleared: the first minute live will still prove; None = none."""
         self.skipped_ids = 0
+        self.id_restarts = 0
+        """How often ids began again from a lower number."""
 
     def feed(self, events: Iterable[Event]) -> None:
         """Take events in stream order."""
@@ -138,6 +142,11 @@ class TradeTracker:
             self._ids[key] = _Ids(trade_id, timestamp_us, trade_id, timestamp_us)
             self._join(symbol)
             return
+        if _begins_again(ids, trade_id, timestamp_us):
+            self.id_restarts += 1
+            self._doubt_between(symbol, ids.last_us, timestamp_us)
+            self._ids[key] = _Ids(trade_id, timestamp_us, trade_id, timestamp_us)
+            return
         if trade_id <= ids.last_id:
             return
         if skipped := trade_id - ids.last_id - 1:
@@ -177,10 +186,12 @@ class TradeTracker:
         if begun is None or (before := self._left.pop(symbol, None)) is None:
             return
         skipped = begun.first_id - before.last_id - 1
-        if skipped <= 0:
+        begins_again = _begins_again(before, begun.first_id, begun.first_us)
+        if skipped <= 0 and not begins_again:
             return
+        self.id_restarts += begins_again
         if before.broken_off is None:
-            self.skipped_ids += skipped
+            self.skipped_ids += max(0, skipped)
             self._doubt_between(symbol, before.last_us, begun.first_us)
             return
         # The venue numbered trades while nobody listened. None of them need be lost, but those that are would lie
@@ -190,3 +201,10 @@ class TradeTracker:
         end_us = floor_minute_us(begun.first_us) + MINUTE_US
         self._doubt(symbol, self._frontier.first_us(symbol), end_us)
         self.claims[symbol] = self._frontier.skip_to(symbol, end_us)
+
+
+def _begins_again(ids: _Ids, trade_id: int, timestamp_us: int) -> bool:
+    """Tell whether an id is of another sequence than those before it: lower, and of a later trade."""
+    if trade_id > ids.last_id:
+        return False
+    return timestamp_us > ids.last_us or (trade_id < ids.first_id and timestamp_us == ids.last_us)
