@@ -40,6 +40,8 @@ class VenueFacts:
     """True once an answer has shown that trades are paged by the cursor asked for."""
     page_rows: int | None = None
     """How many rows an answer is asked for at most; None for what the venue allows."""
+    reach_steps: dict[str, int] = field(default_factory=dict)
+    """How many steps back a request may start, by timeframe or channel, where the exchange refuses older starts."""
     _began_us: dict[str, int] = field(default_factory=dict)
     """When a market's first trade or candle was; bounded by the number of markets."""
 

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullon_exchange.answers import CandleAnswer
+from fullon_exchange.answers import CandleAnswer, VenueFacts
 from fullon_exchange.clock import Clock
-from fullon_exchange.errors import PageStuck
-from fullon_exchange.history import Settle, candle_pages, reasons
+from fullon_exchange.errors import PageStuck, RequestRefused
+from fullon_exchange.history import Settle, candle_pages, index_timeframe, reasons
 from fullon_exchange.records import Candle, Page
 from fullon_exchange.timeframes import Timeframe, parse_timeframe
 
@@ -36,12 +37,17 @@ class Venue:
 
     exchange, symbol = "fake", "A/B"
     window: int | None = None
+    absent_is_quiet = False
 
     def __init__(self, opens_us: Sequence[int], page_max: int = 1000) -> None:
         self.timeframe: Timeframe = parse_timeframe("1m")
         self.opens_us = sorted(opens_us)
-        self.page_max = page_max
+        self.page = self.page_max = page_max
+        self.facts = VenueFacts()
         self.asked: list[int] = []
+
+    def coarser(self) -> "Venue | None":
+        return None
 
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
         self.asked.append(start_us)
@@ -51,8 +57,12 @@ class Venue:
         return self.opens_us[0] if self.opens_us else None
 
 
+async def gather_pages(source: Venue, start_us: int, end_us: int) -> list[Page[Candle]]:
+    return [page async for page in candle_pages(source, start_us, end_us, clock=frozen_clock(), settle=SETTLE)]
+
+
 async def collect(source: Venue, start_us: int, end_us: int) -> list[Page[Candle]]:
-    pages = [page async for page in candle_pages(source, start_us, end_us, clock=frozen_clock(), settle=SETTLE)]
+    pages = await gather_pages(source, start_us, end_us)
     position = start_us
     for page in pages:
         for interval, _ in page.unavailable:
@@ -292,3 +302,127 @@ async def test_every_page_of_an_answer_with_a_hole_is_doubtful_and_one_of_a_late
     assert [page.doubtful for page in await collect(Venue(listed), begin_us, LAST_END_US)] == [False]
     del listed[10]
     assert [page.doubtful for page in await collect(Venue(listed), begin_us, LAST_END_US)] == [True, True]
+
+
+class Bounded(Venue):
+    """Answers `[start, start + page)` and no further, like Coinbase; its coarser candles likewise."""
+
+    def __init__(self, opens_us: Sequence[int], page_max: int = 300, timeframe: str = "1m") -> None:
+        super().__init__(opens_us, page_max)
+        self.timeframe = parse_timeframe(timeframe)
+        self.minutes_us = list(opens_us)
+        self.opens_us = sorted({self.timeframe.floor_us(at_us) for at_us in opens_us})
+        self.requests = self.asked
+
+    async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+        self.requests.append(start_us)
+        until_us = start_us + self.page_max * (self.timeframe.step_us or 0)
+        first, last = bisect_left(self.opens_us, start_us), bisect_left(self.opens_us, until_us)
+        return CandleAnswer([candle(at_us) for at_us in self.opens_us[first:last]])
+
+    def coarser(self) -> "Bounded | None":
+        name = index_timeframe(self.timeframe, ("1m", "1h", "1d"))
+        if name is None:
+            return None
+        coarser = Bounded(self.minutes_us, self.page_max, name)
+        coarser.requests = self.requests
+        return coarser
+
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        return self.minutes_us[0] if self.minutes_us else None
+
+
+class BoundedAndQuiet(Bounded):
+    absent_is_quiet = True
+
+
+@given(
+    minutes=st.sets(st.integers(0, 3000), min_size=1, max_size=40),
+    start=st.integers(0, 3000),
+    length=st.integers(1, 3000),
+    page_max=st.sampled_from([1, 7, 60, 300]),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_bounded_window_hides_no_candle(minutes: set[int], start: int, length: int, page_max: int) -> None:
+    begin_us = LAST_END_US - 7000 * MINUTE_US
+    source = Bounded([begin_us + minute * MINUTE_US for minute in sorted(minutes)], page_max)
+    start_us, end_us = begin_us + start * MINUTE_US, begin_us + (start + length) * MINUTE_US
+    pages = asyncio.run(collect(source, start_us, end_us))
+    wanted = {begin_us + minute * MINUTE_US for minute in minutes if start <= minute < start + length}
+    assert opens(pages) == sorted(wanted)
+    named = {at_us for interval, _ in unavailable(pages) for at_us in range(*interval, MINUTE_US)}
+    assert named == set(range(start_us, end_us, MINUTE_US)) - wanted
+
+
+@given(minutes=st.sets(st.integers(0, 3000), min_size=1, max_size=40), start=st.integers(0, 3000))
+@settings(deadline=None, max_examples=60)
+def test_where_no_candle_means_no_trade_what_lies_between_two_candles_is_covered(minutes: set[int], start: int) -> None:
+    begin_us = LAST_END_US - 7000 * MINUTE_US
+    source = BoundedAndQuiet([begin_us + minute * MINUTE_US for minute in sorted(minutes)])
+    start_us, end_us = begin_us + start * MINUTE_US, begin_us + 3001 * MINUTE_US
+    source.timeframe = parse_timeframe("1m")
+    pages = asyncio.run(gather_pages(source, start_us, end_us))
+    assert {row.timestamp_us for page in pages for row in page.records} == {
+        begin_us + minute * MINUTE_US for minute in minutes if minute >= start
+    }
+    covered = {at_us for page in pages for at_us in range(*page.interval, MINUTE_US)}
+    listed_us, newest_us = source.minutes_us[0], source.minutes_us[-1]
+    between = {at_us for at_us in range(start_us, end_us, MINUTE_US) if listed_us <= at_us <= newest_us}
+    assert covered == between
+    assert all(
+        page.doubtful or len(page.records) == (page.interval[1] - page.interval[0]) // MINUTE_US for page in pages
+    )
+
+
+async def test_three_years_before_a_listing_cost_thirty_requests_at_most() -> None:
+    """Coinbase-like: 300 candles a window; listed in the middle of three years, with half a day without a trade."""
+    days = 3 * 365
+    start_us = LAST_END_US - days * 24 * HOUR_US
+    listed_us = start_us + (days // 2) * 24 * HOUR_US + 437 * MINUTE_US
+    quiet = (listed_us + 100 * 24 * HOUR_US, listed_us + 100 * 24 * HOUR_US + 12 * HOUR_US)
+    source = Bounded([at for at in range(listed_us, LAST_END_US, MINUTE_US) if not quiet[0] <= at < quiet[1]])
+    pages = await collect(source, start_us, LAST_END_US)
+    assert opens(pages) == source.opens_us
+    assert unavailable(pages) == [
+        ((start_us, listed_us), reasons.LISTED_LATER),
+        (quiet, reasons.NOT_PUBLISHED),
+    ]
+    full_windows = -(-(LAST_END_US - listed_us) // (300 * MINUTE_US))
+    assert len(source.requests) <= full_windows * 1.2 + 30
+
+
+class RefusesOld(Venue):
+    """Gate: a start more than `reach` candles back is refused."""
+
+    reach = 10_000
+    sentence = "Candlestick too long ago. Maximum 10,000 points ago are allowed"
+
+    async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
+        if start_us < LAST_END_US - self.reach * MINUTE_US:
+            self.asked.append(start_us)
+            raise RequestRefused(self.sentence, exchange=self.exchange)
+        return await super().fetch(start_us, end_us)
+
+
+@pytest.mark.parametrize("sentence", [RefusesOld.sentence, "too long ago"])
+async def test_a_start_refused_as_too_old_is_moved_to_where_it_is_accepted(sentence: str) -> None:
+    start_us = LAST_END_US - 30_000 * MINUTE_US
+    source = RefusesOld(range(start_us, LAST_END_US, MINUTE_US))
+    source.sentence = sentence
+    pages = await collect(source, start_us, LAST_END_US)
+    stored = opens(pages)
+    assert stored[-1] == LAST_END_US - MINUTE_US
+    assert 9_990 <= len(stored) <= 10_000
+    assert unavailable(pages) == [((start_us, stored[0]), reasons.RETENTION)]
+    asked = len(source.asked)
+    assert asked <= 10 + 25
+    again = await collect(source, start_us, LAST_END_US)
+    assert opens(again) == stored
+    assert len(source.asked) - asked <= 12
+
+
+async def test_a_refusal_of_every_start_is_a_refusal() -> None:
+    source = RefusesOld([])
+    source.reach = 0
+    with pytest.raises(RequestRefused):
+        await collect(source, LAST_END_US - HOUR_US, LAST_END_US)

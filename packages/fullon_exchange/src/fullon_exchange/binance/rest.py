@@ -7,7 +7,7 @@ from fullon_exchange.answers import CandleAnswer, TradeAnswer, VenueFacts
 from fullon_exchange.binance import mapper
 from fullon_exchange.binance.wire import BinanceWire
 from fullon_exchange.budget import BudgetSpec
-from fullon_exchange.history import CandleSource, TradeSource
+from fullon_exchange.history import CandleSource, TradeSource, index_timeframe
 from fullon_exchange.http import HttpClient, HttpDialect
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.timeframes import Timeframe, parse_timeframe
@@ -84,24 +84,31 @@ class _Candles:
 
     exchange = mapper.EXCHANGE
     window: int | None = None
+    absent_is_quiet = False
 
     def __init__(
         self, http: HttpClient, listing: Listing, timeframe: Timeframe, urgency: Urgency, facts: VenueFacts
     ) -> None:
         self.symbol = listing.symbol
         self.timeframe = timeframe
-        self._facts = facts
+        self.page = facts.rows(mapper.ROWS_MAX)
+        self._listing = listing
+        self.facts = facts
         self._http = http
         self._urgency = urgency
         self._market = listing.wire["rest"]
 
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
-        return await self._ask(
-            {"startTime": start_us // 1000, "endTime": end_us // 1000 - 1, "limit": self._facts.rows(mapper.ROWS_MAX)}
-        )
+        return await self._ask({"startTime": start_us // 1000, "endTime": end_us // 1000 - 1, "limit": self.page})
+
+    def coarser(self) -> "_Candles | None":
+        name = index_timeframe(self.timeframe, _TIMEFRAMES)
+        if name is None:
+            return None
+        return _Candles(self._http, self._listing, parse_timeframe(name), self._urgency, self.facts)
 
     async def fetch_listed_us(self, start_us: int) -> int | None:
-        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+        return await self.facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
 
     async def _ask_first_us(self) -> int | None:
         answer = await self._ask({"startTime": 0, "limit": 1})

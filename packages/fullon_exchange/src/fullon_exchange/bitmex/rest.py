@@ -8,10 +8,10 @@ from fullon_exchange.answers import CandleAnswer, TradeAnswer, VenueFacts
 from fullon_exchange.bitmex import mapper
 from fullon_exchange.bitmex.wire import BitmexWire
 from fullon_exchange.budget import BudgetSpec
-from fullon_exchange.history import CandleSource, TradeSource
+from fullon_exchange.history import CandleSource, TradeSource, index_timeframe
 from fullon_exchange.http import HttpClient, HttpDialect
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
-from fullon_exchange.timeframes import MINUTE_US, Timeframe
+from fullon_exchange.timeframes import MINUTE_US, Timeframe, parse_timeframe
 from fullon_exchange.venue import SocketLimits
 from fullon_exchange.wire import Wire
 
@@ -76,13 +76,16 @@ class _Candles:
 
     exchange = mapper.EXCHANGE
     window: int | None = None
+    absent_is_quiet = False
 
     def __init__(
         self, http: HttpClient, listing: Listing, timeframe: Timeframe, urgency: Urgency, facts: VenueFacts
     ) -> None:
         self.symbol = listing.symbol
         self.timeframe = timeframe
-        self._facts = facts
+        self.page = facts.rows(mapper.ROWS_MAX)
+        self.facts = facts
+        self._listing = listing
         self._http = http
         self._urgency = urgency
         self._name = listing.wire["rest"]
@@ -91,10 +94,16 @@ class _Candles:
         # The last bucket ends at `end_us`; a millisecond more has it in, whether `endTime` is inclusive or not.
         first_end_us = start_us + (self.timeframe.step_us or MINUTE_US)
         times = {"startTime": _iso(first_end_us // 1000), "endTime": _iso(end_us // 1000 + 1)}
-        return await self._ask({**times, "count": self._facts.rows(mapper.ROWS_MAX)})
+        return await self._ask({**times, "count": self.page})
+
+    def coarser(self) -> "_Candles | None":
+        name = index_timeframe(self.timeframe, Bitmex.traits.timeframes)
+        if name is None:
+            return None
+        return _Candles(self._http, self._listing, parse_timeframe(name), self._urgency, self.facts)
 
     async def fetch_listed_us(self, start_us: int) -> int | None:
-        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+        return await self.facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
 
     async def _ask_first_us(self) -> int | None:
         answer = await self._ask({"count": 1})

@@ -12,9 +12,10 @@ Asked once for each exchange (and timeframe), on a busy market:
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from fullon_exchange.answers import CandleAnswer
 from fullon_exchange.ccxt_adapter.history import Candles, TimedTrades
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
-from fullon_exchange.errors import ExchangeError, ExchangeUnavailable, NotSupported
+from fullon_exchange.errors import ExchangeError, ExchangeUnavailable, NotSupported, RequestRefused
 from fullon_exchange.records import Candle, Trade
 from fullon_exchange.timeframes import SECOND_US
 from fullon_log import get_component_logger
@@ -113,12 +114,25 @@ class Conventions:
         return ""
 
     async def _window(self, reference: Candles, newest: Sequence[Candle]) -> int | None:
+        """Return how many of the newest candles are served; None where a start further back is honoured.
+
+        An empty answer says nothing: the market may be younger than that, and a bounded window empty. So it is asked
+        nearer, down to the window before the newest candles.
+        """
         first_us = min(row.timestamp_us for row in newest)
         step_us = reference.timeframe.step_us or MINUTE_US
-        asked_us = reference.timeframe.floor_us(first_us - _FAR * step_us)
-        answer = await reference.ask(asked_us, asked_us + len(newest) * step_us)
-        begins_us = min((row.timestamp_us for row in answer.rows), default=first_us)
-        return None if asked_us <= begins_us < (asked_us + first_us) // 2 else len(newest)
+        back = _FAR
+        while back >= 1:
+            asked_us = reference.timeframe.floor_us(first_us - back * step_us)
+            try:
+                answer = await reference.ask(asked_us, asked_us + len(newest) * step_us)
+            except RequestRefused:
+                answer = CandleAnswer(())
+            if answer.rows:
+                begins_us = min(row.timestamp_us for row in answer.rows)
+                return None if asked_us <= begins_us < (asked_us + first_us) // 2 else len(newest)
+            back //= 4
+        return len(newest)
 
     async def check_trades(self, reference: TimedTrades) -> bool:
         """Tell whether trades can be paged by time.

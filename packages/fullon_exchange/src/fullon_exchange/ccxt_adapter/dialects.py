@@ -49,8 +49,8 @@ class Dialect:
     candle_page: int | None = None
     candle_until = False
     """True where a request for candles may name its end."""
-    quiet_between = False
-    """True where a candle that is absent between two others says that nothing traded."""
+    absent_is_quiet = False
+    """True where the exchange documents that a candle without trades is absent."""
     trade_params: Mapping[str, str] = {}
     """What is asked for beside the market when trades are subscribed."""
     sockets = SocketLimits(
@@ -105,6 +105,18 @@ class Dialect:
     def live_time_us(self, row: Mapping[str, Any]) -> int | None:
         """Return a streamed trade's time where it is more exact than ccxt's milliseconds."""
         return None
+
+
+class QuietMinutesAbsent(Dialect):
+    """An untested exchange that documents that an interval without trades has no candle.
+
+    - Coinbase, https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductcandles: no data is published
+      for intervals without ticks.
+    - KuCoin, https://www.kucoin.com/docs/rest/spot-trading/market-data/get-klines: the same.
+    - Upbit, https://docs.upbit.com/kr/reference/list-candles-minutes: a candle is created only where something traded.
+    """
+
+    absent_is_quiet = True
 
 
 class KrakenDialect(Dialect):
@@ -221,7 +233,7 @@ class HyperliquidDialect(Dialect):
     trade_history = False
     candle_window = Hyperliquid.traits.candle_window
     candle_until = True
-    quiet_between = True
+    absent_is_quiet = True
     _TEMPORARY = ("rate limit", "too many requests", "try again", "unavailable", "internal", "timeout")
 
     @property
@@ -291,13 +303,17 @@ def exact_micros(seconds: Any) -> int | None:
         return None
 
 
-_TESTED: Mapping[str, type[Dialect]] = {
+_DIALECTS: Mapping[str, type[Dialect]] = {
     "binance": BinanceDialect,
+    "coinbase": QuietMinutesAbsent,
+    "coinbaseexchange": QuietMinutesAbsent,
     "hyperliquid": HyperliquidDialect,
     "kraken": KrakenDialect,
+    "kucoin": QuietMinutesAbsent,
+    "upbit": QuietMinutesAbsent,
 }
 
 
 def dialect_of(name: str) -> Dialect:
     """Return what is known of an exchange."""
-    return _TESTED.get(name, Dialect)()
+    return _DIALECTS.get(name, Dialect)()

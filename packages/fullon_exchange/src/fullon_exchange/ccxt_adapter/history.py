@@ -5,6 +5,7 @@ ccxt cuts them to what was asked, so that the pagers can tell what an answer pro
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fullon_exchange.answers import CandleAnswer, TradeAnswer, VenueFacts
@@ -12,12 +13,16 @@ from fullon_exchange.ccxt_adapter.dialects import Dialect, exact_micros
 from fullon_exchange.ccxt_adapter.library import Question
 from fullon_exchange.ccxt_adapter.rest import Rest
 from fullon_exchange.ccxt_adapter.rows import LATEST_US, Unreadable, candle_of, in_order, trade_of
-from fullon_exchange.errors import MalformedMessage, NotSupported, excerpt_of
+from fullon_exchange.errors import MalformedMessage, NotSupported, RequestRefused, excerpt_of
+from fullon_exchange.history import index_timeframe
+from fullon_exchange.history.search import next_open_us, window_us
 from fullon_exchange.interface import Urgency
 from fullon_exchange.records import EARLIEST_US, Candle, Trade
 from fullon_exchange.timeframes import DAY_US, Timeframe
 
 _FAULTS_MAX = 20
+_PAGE_UNKNOWN = 100
+"""Candles that an answer spans at least where ccxt does not know how many."""
 _TIMED_PAGE = 100
 _CROWD = 20
 """So many trades of one millisecond, and no later one, are a page that breaks off."""
@@ -33,12 +38,16 @@ class Candles:
         self.symbol = symbol
         self.timeframe = timeframe
         self.window = dialect.candle_window
+        self.absent_is_quiet = dialect.absent_is_quiet
+        self.facts = facts
         self._rest = rest
         self._dialect = dialect
         self._urgency = urgency
-        self._facts = facts
         self._step_us = timeframe.step_us or DAY_US
-        self._page = dialect.candle_page or page_of(rest.raw, symbol)
+        self._limit = dialect.candle_page or page_of(rest.raw, symbol)
+        if self._limit is not None:
+            self._limit = facts.rows(self._limit)
+        self.page = self._limit or _PAGE_UNKNOWN
 
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
         """Ask for the candles of `[start_us, end_us)`.
@@ -54,26 +63,58 @@ class Candles:
                 return answer
         return await self.ask(start_us, LATEST_US)
 
-    async def fetch_listed_us(self, start_us: int) -> int | None:
-        """Return when the market's first candle opened; None where the exchange has none or cannot tell."""
-        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
-
-    async def _ask_first_us(self) -> int | None:
-        answer = await self.ask(EARLIEST_US, LATEST_US, limit=1 if self._dialect.candle_page else None)
-        if not answer.rows or (self.window is not None and len(answer.rows) >= self.window - 1):
+    def coarser(self) -> "Candles | None":
+        """Return the exchange's hours, or days, of this market."""
+        name = index_timeframe(self.timeframe, self._rest.raw.timeframes or ())
+        if name is None:
             return None
-        return answer.rows[0].timestamp_us
+        timeframe = self._dialect.timeframe(name)
+        return Candles(self._rest, self._dialect, self.symbol, timeframe, urgency=self._urgency, facts=self.facts)
+
+    async def fetch_listed_us(self, start_us: int) -> int | None:
+        """Return when the market's first candle opened, or any time before `start_us` at which it had one.
+
+        None where the exchange has none or cannot tell.
+        """
+        ask = partial(self._ask_first_us, start_us)
+        return await self.facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, ask)
+
+    async def _ask_first_us(self, start_us: int) -> int | None:
+        try:
+            answer = await self.ask(EARLIEST_US, LATEST_US, limit=1 if self._dialect.candle_page else None)
+        except RequestRefused:
+            answer = CandleAnswer(())
+        if self.window is not None and len(answer.rows) >= self.window - 1:
+            return None
+        if answer.rows:
+            return answer.rows[0].timestamp_us
+        return None if self._dialect.tested else await self._search_first_us(start_us)
+
+    async def _search_first_us(self, start_us: int) -> int | None:
+        """Find the first candle of an exchange that answers nothing to a start before the market's beginning.
+
+        The coarsest candles of the window before `start_us` say whether the market is older than that.
+        """
+        coarsest = self
+        while (coarser := coarsest.coarser()) is not None:
+            coarsest = coarser
+        try:
+            window_start_us = coarsest.timeframe.floor_us(start_us - window_us(coarsest))
+            before = await coarsest.ask(window_start_us, start_us)
+        except (MalformedMessage, NotSupported, RequestRefused):
+            return None
+        if older := [row.timestamp_us for row in before.rows if row.timestamp_us < start_us]:
+            return older[0]
+        return await next_open_us(self, start_us, self._rest.clock.now_us())
 
     async def fetch_newest(self) -> CandleAnswer:
         """Ask for the newest candles, the running one included."""
-        return await self._fetch(None, self._page, {})
+        return await self._fetch(None, self._limit, {})
 
     async def ask(self, start_us: int, end_us: int, limit: int | None = None) -> CandleAnswer:
         """Ask once for what opens at or after `start_us`, up to `end_us` where the exchange can be told."""
         params: dict[str, Any] = {"until": end_us // 1000 - 1} if self._dialect.candle_until else {}
-        if limit is None and self._page is not None:
-            limit = self._facts.rows(self._page)
-        return await self._fetch(start_us // 1000, limit, params)
+        return await self._fetch(start_us // 1000, self._limit if limit is None else limit, params)
 
     async def _fetch(self, since_ms: int | None, limit: int | None, params: dict[str, Any]) -> CandleAnswer:
         raw, name = self._rest.raw, self.timeframe.name
@@ -92,19 +133,7 @@ class Candles:
                 faults.append(excerpt_of(f"{error} in {row}"))
         if faults and not candles:
             raise MalformedMessage("no candle can be read", exchange=self.exchange, excerpt=faults[0])
-        quiet = self._between(candles) if self._dialect.quiet_between and not faults else ()
-        return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
-
-    def _between(self, candles: Sequence[Candle]) -> list[int]:
-        """Return the times between the first and the last candle that have none."""
-        times = {candle.timestamp_us for candle in candles}
-        absent: list[int] = []
-        position, end_us = min(times, default=0), max(times, default=0)
-        while position < end_us:
-            if position not in times:
-                absent.append(position)
-            position = self.timeframe.next_us(position)
-        return absent
+        return CandleAnswer(candles, faults[:_FAULTS_MAX])
 
 
 class _Trades:

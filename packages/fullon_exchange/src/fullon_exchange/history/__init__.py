@@ -2,6 +2,7 @@
 
 from fullon_exchange.history.candles import CandleSource, candle_pages
 from fullon_exchange.history.reasons import Settle
+from fullon_exchange.history.search import index_timeframe
 from fullon_exchange.history.trades import TradeSource, trade_pages
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "Settle",
     "TradeSource",
     "candle_pages",
+    "index_timeframe",
     "trade_pages",
 ]

@@ -106,6 +106,8 @@ class _Candles:
 
     exchange = mapper.EXCHANGE
     window: int | None = mapper.WINDOW
+    page = mapper.WINDOW
+    absent_is_quiet = False
 
     def __init__(
         self, http: HttpClient, listing: Listing, timeframe: Timeframe, urgency: Urgency, facts: VenueFacts
@@ -113,7 +115,7 @@ class _Candles:
         self.symbol = listing.symbol
         self.timeframe = timeframe
         self._step_us = timeframe.step_us or DAY_US
-        self._facts = facts
+        self.facts = facts
         self._http = http
         self._urgency = urgency
         self._coin = listing.wire["rest"]
@@ -126,9 +128,12 @@ class _Candles:
                 return answer
         return await self._ask(start_us, _LATEST_MS, mapper.WINDOW)
 
+    def coarser(self) -> None:
+        """Return None: only the newest candles are served, of every timeframe."""
+
     async def fetch_listed_us(self, start_us: int) -> int | None:
         """Return when the market's first candle opened, if it is young enough for that candle to be kept."""
-        return await self._facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
+        return await self.facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, self._ask_first_us)
 
     async def _ask_first_us(self) -> int | None:
         answer = await self._ask(0, _LATEST_MS, mapper.WINDOW)

@@ -66,6 +66,8 @@ class _Candles:
 
     exchange = mapper.EXCHANGE
     window: int | None = mapper.OHLC_WINDOW
+    page = mapper.OHLC_WINDOW
+    absent_is_quiet = False
 
     def __init__(
         self, http: HttpClient, listing: Listing, timeframe: Timeframe, urgency: Urgency, facts: VenueFacts
@@ -84,6 +86,9 @@ class _Candles:
             partial(mapper.parse_candles, symbol=self.symbol, timeframe=self.timeframe.name),
             urgency=self._urgency,
         )
+
+    def coarser(self) -> None:
+        """Return None: only the newest candles are served, of every timeframe."""
 
     async def fetch_listed_us(self, start_us: int) -> int | None:
         ask = partial(_ask_first_trade_us, self._http, self._pair, self.symbol, self._urgency)
