@@ -38,6 +38,8 @@ class Shared:
     """Return the address that streams a market's channel; or an empty one, and why."""
     poll_instead: Callable[[Key, str], None]
     """Poll a market's channel whose stream is not to be used, and say why."""
+    move: Callable[["Carrier", list[Key]], None]
+    """Carry elsewhere what a carrier has given up because the exchange did not answer it."""
 
 
 class Carrier:
@@ -47,9 +49,11 @@ class Carrier:
         """`trades` or candles, not both; `bulk` says whether several markets fit into one message."""
         self.wanted: dict[Key, str] = {}
         self.connection: Connection | None = None
+        self.url = url
+        self.trades = trades
         self._shared = shared
-        self._url = url
-        self._trades = trades
+        self.is_full = False
+        """Whether the exchange has ignored more subscriptions beside those that it carries."""
         self._bulk = bulk
         self._around = around = shared.around
         self._backoff = shared.backoff()
@@ -66,8 +70,8 @@ class Carrier:
     def fits(self, url: str, *, trades: bool) -> bool:
         """Tell whether one more subscription at `url` fits."""
         leaving = len(self.connection.leaving) if self.connection is not None else 0
-        room = len(self.wanted) + leaving < self._around.limits.streams_max
-        return room and trades is self._trades and place_of(url) == place_of(self._url)
+        room = not self.is_full and len(self.wanted) + leaving < self._around.limits.streams_max
+        return room and trades is self.trades and place_of(url) == place_of(self.url)
 
     def add(self, key: Key) -> None:
         """Want `key`."""
@@ -88,6 +92,16 @@ class Carrier:
         if key in self.wanted:
             self.drop(key)
             self._shared.poll_instead(key, why)
+
+    def _give_up(self, keys: list[Key]) -> None:
+        """Carry no longer what the exchange has not answered."""
+        late = [key for key in keys if key in self.wanted]
+        if not late:
+            return
+        self.is_full = self.is_full or (self.connection is not None and self.connection.carries_any)
+        for key in late:
+            self.drop(key)
+        self._shared.move(self, late)
 
     async def run(self) -> None:
         """Keep a connection up while anything is wanted."""
@@ -111,7 +125,7 @@ class Carrier:
         shared = self._shared
         return Connection(
             next(shared.names),
-            self._url,
+            self.url,
             self.wanted,
             shared.around,
             raw=shared.raw,
@@ -119,13 +133,14 @@ class Carrier:
             seen=shared.seen,
             ids=shared.ids,
             spurn=self._spurn,
+            on_unanswered=self._give_up,
             bulk=self._bulk,
         )
 
     async def _find_address(self) -> None:
         """Ask ccxt for the address again where it carries a token."""
         key = next(iter(self.wanted), None)
-        if key is None or place_of(self._url) == self._url:
+        if key is None or place_of(self.url) == self.url:
             return
         self._shared.dialect.forget_address(self._shared.raw)
         try:
@@ -133,7 +148,7 @@ class Carrier:
         except TransientExchangeError as error:
             self._log.warning("no new address", error=str(error))
         else:
-            self._url = url or self._url
+            self.url = url or self.url
 
     async def _finish(self, connection: Connection, reason: str, *, closing: bool) -> None:
         self.connection = None

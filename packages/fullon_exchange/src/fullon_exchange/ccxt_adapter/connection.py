@@ -99,12 +99,13 @@ class Connection:
         seen: Seen,
         ids: TradeIds,
         spurn: Callable[[Key, str], None],
+        on_unanswered: Callable[[list[Key]], None],
         bulk: bool,
     ) -> None:
         """`wanted` may change meanwhile; what the exchange refuses is taken out of it.
 
-        `spurn` is told of a market whose stream is not to be used, and why; `bulk` says whether several markets fit
-        into one message.
+        `on_unanswered` takes the subscriptions that an untested exchange has sent no data of in time. `spurn` is told
+        of a market whose stream is not to be used, and why; `bulk` says whether several markets fit into one message.
         """
         self.name = name
         self.opened = False
@@ -113,6 +114,7 @@ class Connection:
         self._around = replace(around, limits=dialect.sockets)
         self._raw = raw
         self._dialect = dialect
+        self._on_unanswered = on_unanswered
         limits = self._around.limits
         self._subscriptions = Subscriptions(
             ack_timeout_s=limits.ack_timeout_s, keys_per_order=limits.streams_per_message if bulk else 1
@@ -226,6 +228,11 @@ class Connection:
         return self._subscriptions.knows(key)
 
     @property
+    def carries_any(self) -> bool:
+        """Whether the exchange has acknowledged anything on this connection."""
+        return self._subscriptions.active
+
+    @property
     def leaving(self) -> list[Key]:
         """The subscriptions given up whose end the venue has not acknowledged."""
         return self._subscriptions.leaving
@@ -325,6 +332,7 @@ class Connection:
         while True:
             self._wake.clear()
             self._require_life()
+            self._report_unanswered()
             try:
                 async with asyncio.timeout(await self._send_due(socket)):
                     await self._wake.wait()
@@ -361,6 +369,14 @@ class Connection:
         if lagging_since is not None and now - lagging_since > limits.lag_patience_s:
             lag_s = self._proof.lag_us() / 1_000_000
             raise StaleStream(f"trades arrive {lag_s:.1f} s late", exchange=exchange, silent_s=lag_s)
+
+    def _report_unanswered(self) -> None:
+        """Report the subscriptions of an untested exchange that no data have come of in time."""
+        if self._dialect.tested or self._around.buffer.full:
+            return
+        patience_s = self._dialect.ack_patience_s / self._around.clock.speed
+        if late := self._subscriptions.unanswered_for(patience_s, time.monotonic()):
+            self._on_unanswered(late)
 
     async def _send_due(self, socket: Socket) -> float:
         """Send at most one message, pings and subscriptions in turn; return after how many seconds to look again."""

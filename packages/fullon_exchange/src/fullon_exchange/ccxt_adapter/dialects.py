@@ -53,6 +53,9 @@ class Dialect:
     """True where the exchange documents that a candle without trades is absent."""
     trade_params: Mapping[str, str] = {}
     """What is asked for beside the market when trades are subscribed."""
+    ack_patience_s = 60.0
+    """For how long the first data of a subscription are waited for, in the exchange's seconds; then another socket is
+    tried, and after that REST: some exchanges ignore what exceeds the channels of a socket."""
     sockets = SocketLimits(
         streams_max=200,
         streams_per_message=10,
@@ -314,6 +317,13 @@ _DIALECTS: Mapping[str, type[Dialect]] = {
 }
 
 
+_CHANNELS_MAX: Mapping[str, int] = {"bitfinex": 25, "bitget": 50, "kucoin": 100, "mexc": 30}
+"""Channels that a socket of an untested exchange carries, where its documents name fewer than `Dialect` assumes."""
+
+
 def dialect_of(name: str) -> Dialect:
     """Return what is known of an exchange."""
-    return _DIALECTS.get(name, Dialect)()
+    dialect = _DIALECTS.get(name, Dialect)()
+    if name in _CHANNELS_MAX:
+        dialect.sockets = replace(dialect.sockets, streams_max=_CHANNELS_MAX[name])
+    return dialect

@@ -29,6 +29,9 @@ from fullon_exchange.live.time import ServerTime
 from fullon_exchange.records import Channel, Rejected
 from fullon_exchange.wire import Key
 
+_MOVES_MAX = 10
+"""Sockets that are tried for one market that the exchange does not answer."""
+
 
 class CcxtSession(SessionBase):
     """Live data of one exchange, as `fullon_exchange.interface.LiveSession`."""
@@ -65,8 +68,11 @@ class CcxtSession(SessionBase):
             TradeIds(exchange.fetch_newest_trades if compares else None),
             locate=self._locate,
             poll_instead=self._poll,
+            move=self._move,
         )
         self._carriers: list[Carrier] = []
+        self._moves: dict[Key, int] = {}
+        """How many sockets have been tried for what the exchange does not answer."""
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -141,10 +147,32 @@ class CcxtSession(SessionBase):
             return "", str(error)
         return ask.url, ""
 
-    def _carry(self, key: Key, url: str) -> None:
+    def _move(self, carrier: Carrier, keys: list[Key]) -> None:
+        """Try another socket for what the exchange has not answered, or REST where that does not help.
+
+        Another one helps where the exchange carries others on the first: a socket may have fewer channels than it says.
+        """
+        moved = 0
+        for key in keys:
+            self._moves[key] = tried = self._moves.get(key, 0) + 1
+            if carrier.is_full and tried <= _MOVES_MAX:
+                self._carry(key, carrier.url, after=self._carriers.index(carrier) + 1)
+                moved += 1
+            else:
+                self._poll(key, "its subscription is not answered")
+        self._log.warning(
+            "subscriptions not answered in time",
+            count=len(keys),
+            example=f"{keys[0][1]} {keys[0][0]}",
+            on_another_socket=moved,
+            polled=len(keys) - moved,
+        )
+
+    def _carry(self, key: Key, url: str, *, after: int = 0) -> None:
+        """Give `key` to a socket with room, of those from number `after` on."""
         trades = key[0] == "trades"
         bulk = can(self._rest.raw.has, "watchTradesForSymbols" if trades else "watchOHLCVForSymbols")
-        carrier = next((one for one in self._carriers if one.fits(url, trades=trades)), None)
+        carrier = next((one for one in self._carriers[after:] if one.fits(url, trades=trades)), None)
         sockets_max = self._around.limits.sockets_max
         if carrier is None and sockets_max is not None and len(self._carriers) >= sockets_max:
             sentence = f"{self._rest.exchange} allows no more than {sockets_max} sockets"

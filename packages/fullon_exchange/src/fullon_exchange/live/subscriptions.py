@@ -153,6 +153,12 @@ class Subscriptions:
             if state.phase == "asked" and state.attempts >= _ATTEMPTS_MAX and self._is_late(state, now)
         ]
 
+    def unanswered_for(self, seconds: float, now: float) -> list[Key]:
+        """Return the keys that were asked for `seconds` ago or earlier and have not been acknowledged."""
+        return [
+            key for key, state in self._states.items() if state.phase == "asked" and now - state.asked_at >= seconds
+        ]
+
     def drop_overdue_leaving(self, now: float) -> list[Key]:
         """Return the keys whose unsubscription has not been acknowledged in time, and count them as gone."""
         gone = [key for key, state in self._states.items() if state.phase == "leaving" and self._is_late(state, now)]
