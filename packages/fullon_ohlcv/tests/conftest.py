@@ -6,19 +6,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from uuid import uuid4
 
 import pytest
+from server_commands import on_server
 
-from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.store import TimeseriesStore
-
-
-async def on_server(*commands: str) -> None:
-    """Run commands outside of any test's database."""
-    connection = await connect(Target.from_env().of("postgres"))
-    try:
-        for command in commands:
-            await connection.execute(command)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +19,11 @@ def template(servers: Mapping[str, str]) -> Iterator[str]:
     async def make() -> None:
         async with TimeseriesStore.open():
             pass
+        # Background workers of an extension sit in it otherwise, and a database with sessions cannot be copied.
+        await on_server(
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DB_OHLCV_NAME", name)

@@ -4,7 +4,8 @@ import asyncpg
 
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import SchemaMismatch
-from fullon_ohlcv.statements import migrations, timescale_script
+from fullon_ohlcv.statements import migrations, timescale
+from fullon_ohlcv.timescale import make_hypertables
 
 _LOCK = 0x736368656D61  # "schema": any number that everybody who migrates agrees on, and nobody else takes
 _log = get_component_logger("fullon.ohlcv.schema")
@@ -55,19 +56,11 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", version: int,
 
 async def _use_timescale(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Make hypertables where the server offers TimescaleDB; a plain server, or a refusal, changes nothing else."""
-    offered = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')"
-        " AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'"
-    )
-    if not offered:
+    if not await connection.fetchval(timescale("offered")):
         return
-    hypertables, compression = timescale_script()
     try:
         async with connection.transaction():
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
-            await connection.execute(hypertables)
-            if await connection.fetchval("SHOW timescaledb.license") == "timescale":
-                await connection.execute(compression)
+            await make_hypertables(connection)
     except asyncpg.PostgresError as error:
-        # No right to create it, another licence, a release that wants it said otherwise: nothing depends on it.
-        _log.warning("TimescaleDB is there but cannot be used, plain tables are", reason=str(error))
+        # No right to create it, another licence, an unknown release: nothing depends on it.
+        _log.warning("TimescaleDB is offered but cannot be used, tables stay plain", reason=str(error))

@@ -39,11 +39,9 @@ def migrations() -> dict[int, str]:
     return dict(sorted(scripts.items()))
 
 
-@cache
-def timescale_script() -> tuple[str, str]:
-    """Return what is said to TimescaleDB: hypertables, and compression."""
-    hypertables, _, compression = _text("timescale.sql").partition("-- compression")
-    return hypertables, "--" + compression
+def timescale(name: str) -> str:
+    """Return one statement of `timescale.sql`."""
+    return statements("timescale.sql")[name]
 
 
 def _text(file: str) -> str:
