@@ -58,7 +58,7 @@ async def held_before_coverage() -> AsyncIterator[Callable[[], Any]]:
         """Return the process id of the backend that waits."""
         while True:
             pid = await watcher.fetchval(
-                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%freed AS%'"
+                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '(freed|linked) AS'"
                 " AND datname = current_database()"
             )
             if pid is not None:
@@ -336,12 +336,13 @@ async def test_an_environment_that_cannot_be_meant_is_refused_by_variable(
 
 
 async def test_the_environment_is_read_when_a_store_is_opened(
-    template: str, database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, missing_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DB_OHLCV_NAME", database)
     async with TimeseriesStore.open() as first:
-        monkeypatch.setenv("DB_TEST_NAME", template)
+        monkeypatch.setenv("DB_TEST_NAME", missing_database)
         async with TimeseriesStore.open(test=True) as second:
-            assert (first.target.database, second.target.database) == (database, template)
+            assert (first.target.database, second.target.database) == (database, missing_database)
 
 
 async def test_errors_of_ours_are_no_errors_of_the_connection(store: TimeseriesStore) -> None:

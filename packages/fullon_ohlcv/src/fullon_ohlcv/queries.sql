@@ -78,10 +78,12 @@ WITH changed AS MATERIALIZED (
         volume = excluded.volume, trades = excluded.trades
     RETURNING 1
 )
-SELECT count(*) FILTER (WHERE fresh) AS inserted,
+SELECT series_id, day_of(timestamp) AS day,
+       count(*) FILTER (WHERE fresh) AS inserted,
        count(*) FILTER (WHERE NOT fresh) AS updated,
        (SELECT count(*) FROM written) AS written
 FROM changed
+GROUP BY 1, 2
 
 -- name: surplus_candles
 -- The candles that lie in these spans ($1 to $3) and are not among the rows that came with them ($4, $5).
@@ -104,7 +106,25 @@ DELETE FROM candles
 WHERE series_id = $1 AND timestamp = ANY($2::timestamptz[]) AND timestamp >= $3 AND timestamp <= $4
 
 -- name: remove_candles_between
-DELETE FROM candles WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
+WITH removed AS (
+    DELETE FROM candles WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
+    RETURNING timestamp
+)
+SELECT day_of(timestamp) AS day, count(*) AS removed FROM removed GROUP BY 1
+
+-- name: remove_trades_between
+DELETE FROM trades WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
+
+-- name: lacking_candles
+-- Candles of [$3, $4) that were made of more trades ($1) than are stored.
+SELECT us_of(candles.timestamp) AS timestamp_us FROM candles
+WHERE candles.series_id = $2 AND candles.timestamp >= $3 AND candles.timestamp < $4
+  AND candles.trades > (
+      SELECT count(*) FROM trades
+      WHERE trades.series_id = $1
+        AND trades.timestamp >= candles.timestamp AND trades.timestamp < candles.timestamp + interval '1 minute'
+        AND trades.timestamp >= $3 AND trades.timestamp < $4
+  )
 
 -- name: merge_trades
 -- The staged rows of some series ($1), which lie in [$2, $3]. A trade is stored already if its id is, at the same
@@ -145,7 +165,8 @@ GROUP BY series_id, minute_of(timestamp)
 
 -- name: minutes_to_derive
 -- Whole minutes inside the coverage of trades, as it is with what is added, that have a new trade ($6, $7), are newly
--- whole, or were covered again without being derived yet; and all of them where the pair is new.
+-- whole, or were covered again without being derived yet; and all of them where the pair is new. Never a minute whose
+-- trades or candle retention ($8) has removed.
 WITH linked AS (
     UPDATE series SET candles_id = link.candles_id
     FROM unnest($1::int[], $2::int[]) AS link(trades_id, candles_id)
@@ -160,12 +181,15 @@ WITH linked AS (
     FROM unnest($6::int[], $7::bigint[]) AS given(series_id, minute_us)
     GROUP BY series_id
 )
-SELECT pair.trades_id, pair.candles_id, us_of(lower(whole.span)) AS start_us, us_of(upper(whole.span)) AS end_us
+SELECT pair.trades_id, pair.candles_id, us_of(lower(whole.span)) AS start_us, us_of(upper(whole.span)) AS end_us,
+       pair.trades_id IN (SELECT series_id FROM linked) AS is_new
 FROM unnest($1::int[], $2::int[]) AS pair(trades_id, candles_id)
 JOIN coverage AS of_trades ON of_trades.series_id = pair.trades_id
 JOIN coverage AS of_candles ON of_candles.series_id = pair.candles_id
 LEFT JOIN added ON added.series_id = pair.trades_id
 LEFT JOIN touched ON touched.series_id = pair.trades_id
+LEFT JOIN unavailable AS lost ON lost.series_id = pair.trades_id AND lost.reason = $8
+LEFT JOIN unavailable AS forgotten ON forgotten.series_id = pair.candles_id AND forgotten.reason = $8
 CROSS JOIN LATERAL (
     SELECT minutes_touched(added.spans) - of_candles.covered
            + minutes_touched(added.spans - of_trades.covered)
@@ -173,7 +197,10 @@ CROSS JOIN LATERAL (
            + CASE WHEN pair.trades_id IN (SELECT series_id FROM linked) THEN minutes_touched(of_trades.covered) ELSE '{}' END AS spans
 ) AS due
 CROSS JOIN LATERAL unnest(
-    minutes_inside((of_trades.covered + coalesce(added.spans, '{}')) * due.spans)
+    minutes_inside(
+        (of_trades.covered + coalesce(added.spans, '{}')) * due.spans
+        - minutes_touched(coalesce(lost.intervals, '{}') + coalesce(forgotten.intervals, '{}'))
+    )
 ) AS whole(span)
 ORDER BY 1, 3
 
@@ -195,6 +222,9 @@ GROUP BY 1
 
 -- name: fold_trades
 -- Spans ($1, $4 to $6) that lie in [$2, $3): store what has changed, and return the candles that no trade is left of.
+-- A candle that was made of more trades than are stored now stays, and its minute is returned: where trades were covered
+-- before this write, or rows of their day were lost, it was right. Not so where candles are derived for the first time
+-- ($7).
 WITH asked AS (
     SELECT trades_id, candles_id, at_us(start_us) AS start_at, at_us(end_us) AS end_at
     FROM unnest($1::int[], $4::int[], $5::bigint[], $6::bigint[]) AS asked(trades_id, candles_id, start_us, end_us)
@@ -203,21 +233,29 @@ WITH asked AS (
     FROM asked CROSS JOIN LATERAL (
         {fold}
     ) AS made
-), surplus AS (
-    SELECT asked.candles_id AS series_id, us_of(stored.timestamp) AS timestamp_us
+), standing AS MATERIALIZED (
+    SELECT asked.trades_id, asked.candles_id AS series_id, stored.timestamp,
+           folded.trades AS trades, stored.trades AS made_of
     FROM asked
     CROSS JOIN LATERAL (
-        SELECT timestamp FROM candles
+        SELECT timestamp, trades FROM candles
         WHERE candles.series_id = asked.candles_id
           AND candles.timestamp >= asked.start_at AND candles.timestamp < asked.end_at
           AND candles.timestamp >= $2 AND candles.timestamp < $3
         OFFSET 0
     ) AS stored
-    WHERE NOT EXISTS (
-        SELECT FROM folded WHERE folded.series_id = asked.candles_id AND folded.timestamp = stored.timestamp
-    )
+    LEFT JOIN folded ON folded.series_id = asked.candles_id AND folded.timestamp = stored.timestamp
+), lacking AS MATERIALIZED (
+    SELECT standing.* FROM standing JOIN coverage ON coverage.series_id = standing.trades_id
+    WHERE standing.made_of > coalesce(standing.trades, 0) AND standing.trades_id <> ALL($7::int[])
+      AND (coverage.covered @> tstzrange(standing.timestamp, standing.timestamp + interval '1 minute')
+           OR EXISTS (SELECT FROM tallies WHERE tallies.series_id = standing.trades_id
+                      AND tallies.day = day_of(standing.timestamp) AND tallies.losses > 0))
+), surplus AS (
+    SELECT series_id, us_of(timestamp) AS timestamp_us FROM standing
+    WHERE trades IS NULL AND (series_id, timestamp) NOT IN (SELECT series_id, timestamp FROM lacking)
 ), changed AS MATERIALIZED (
-    SELECT folded.*
+    SELECT folded.*, stored.series_id IS NULL AS fresh
     FROM folded
     LEFT JOIN LATERAL (
         SELECT * FROM candles
@@ -227,6 +265,7 @@ WITH asked AS (
     ) AS stored ON true
     WHERE (folded.open, folded.high, folded.low, folded.close, folded.volume, folded.trades)
           IS DISTINCT FROM (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.trades)
+      AND (folded.series_id, folded.timestamp) NOT IN (SELECT series_id, timestamp FROM lacking)
 ), written AS (
     INSERT INTO candles (series_id, timestamp, open, high, low, close, volume, trades)
     SELECT series_id, timestamp, open, high, low, close, volume, trades FROM changed
@@ -238,7 +277,10 @@ WITH asked AS (
 SELECT (SELECT count(*) FROM changed) AS changed,
        (SELECT count(*) FROM written) AS written,
        (SELECT array_agg(series_id) FROM surplus) AS surplus_ids,
-       (SELECT array_agg(timestamp_us) FROM surplus) AS surplus_us
+       (SELECT array_agg(timestamp_us) FROM surplus) AS surplus_us,
+       ARRAY(SELECT (trades_id, us_of(timestamp)) FROM lacking) AS lacking,
+       ARRAY(SELECT (series_id, day_of(timestamp), count(*)) FROM changed WHERE fresh
+             GROUP BY series_id, day_of(timestamp)) AS added
 
 -- name: cover
 -- What is covered ($1 to $3), and what of it is confirmed ($4 to $6). Covered wins: it is no longer unavailable.
@@ -598,3 +640,128 @@ ON CONFLICT (exchange, symbol) DO UPDATE SET
 -- name: read_states
 SELECT exchange, symbol, state, reason, us_of(since) AS since_us FROM market_states
 WHERE $1::text IS NULL OR exchange = $1
+
+-- name: tally
+-- Count what this transaction has added to ($3 > 0) or taken from the days of series.
+INSERT INTO tallies (series_id, day, rows)
+SELECT * FROM unnest($1::int[], $2::date[], $3::bigint[])
+ON CONFLICT (series_id, day) DO UPDATE SET rows = tallies.rows + excluded.rows
+
+-- name: tallied_days
+SELECT min(day), max(day) FROM tallies WHERE series_id = $1
+
+-- name: unlike_days_of_candles
+-- One statement and so one snapshot: rows and tallies are written together.
+SELECT day, coalesce(tallied.rows, 0) AS written, coalesce(found.rows, 0) AS stored
+FROM (
+    SELECT day_of(timestamp) AS day, count(*) AS rows FROM candles
+    WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
+    GROUP BY 1
+) AS found
+FULL JOIN (SELECT day, rows FROM tallies WHERE series_id = $1 AND day >= $4 AND day < $5) AS tallied USING (day)
+WHERE coalesce(tallied.rows, 0) <> coalesce(found.rows, 0)
+ORDER BY day
+
+-- name: unlike_days_of_trades
+SELECT day, coalesce(tallied.rows, 0) AS written, coalesce(found.rows, 0) AS stored
+FROM (
+    SELECT day_of(timestamp) AS day, count(*) AS rows FROM trades
+    WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
+    GROUP BY 1
+) AS found
+FULL JOIN (SELECT day, rows FROM tallies WHERE series_id = $1 AND day >= $4 AND day < $5) AS tallied USING (day)
+WHERE coalesce(tallied.rows, 0) <> coalesce(found.rows, 0)
+ORDER BY day
+
+-- name: set_tally
+INSERT INTO tallies (series_id, day, rows, losses) VALUES ($1, $2, $3, $4)
+ON CONFLICT (series_id, day) DO UPDATE SET rows = excluded.rows, losses = tallies.losses + excluded.losses
+RETURNING losses
+
+-- name: deriving_trades
+SELECT series_id, exchange, symbol, channel FROM series WHERE candles_id = $1
+
+-- name: has_removable
+SELECT EXISTS (SELECT FROM tallies WHERE series_id = $1 AND day < $3)
+    OR EXISTS (SELECT FROM coverage WHERE series_id = $1 AND covered && span_us(0, $2))
+
+-- name: tallied_rows
+SELECT day, rows FROM tallies WHERE series_id = $1 AND day < $2 ORDER BY day
+
+-- name: first_tallied
+SELECT min(day) FROM tallies WHERE series_id = ANY($1::int[]) AND rows > 0
+
+-- name: underived
+-- Minutes before $2 that trades are stored of and that are not accounted for as candles, where candles are made of them.
+SELECT us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
+FROM series
+JOIN coverage AS of_trades ON of_trades.series_id = series.series_id
+JOIN coverage AS of_candles ON of_candles.series_id = series.candles_id
+CROSS JOIN LATERAL (
+    SELECT range_agg(unavailable.intervals) AS spans FROM unavailable WHERE unavailable.series_id = series.candles_id
+) AS lost
+CROSS JOIN LATERAL unnest(
+    minutes_touched(of_trades.covered * tstzmultirange(span_us(0, $2)))
+    - of_candles.covered - coalesce(lost.spans, '{}')
+) AS span
+WHERE series.series_id = $1
+
+-- name: remove_old_revisions
+DELETE FROM revisions WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
+
+-- name: remove_tallies
+DELETE FROM tallies WHERE series_id = ANY($1::int[]) AND day >= $2 AND day < $3
+
+-- name: mark_removed
+INSERT INTO unavailable (series_id, reason, intervals)
+SELECT series_id, $4::text, covered * tstzmultirange(span_us($2, $3)) FROM coverage
+WHERE series_id = ANY($1::int[]) AND covered && span_us($2, $3)
+ON CONFLICT (series_id, reason) DO UPDATE SET intervals = unavailable.intervals + excluded.intervals
+
+-- name: forget_removed
+UPDATE coverage SET covered = covered - tstzmultirange(span_us($2, $3)),
+                    confirmed = confirmed - tstzmultirange(span_us($2, $3))
+WHERE series_id = ANY($1::int[]) AND (covered && span_us($2, $3) OR confirmed && span_us($2, $3))
+
+-- name: mark_missing
+-- What is unknown before $2; of trades that candles are made of, before $3 and where the candles are accounted for.
+INSERT INTO unavailable (series_id, reason, intervals)
+SELECT series.series_id, $4::text, missing.spans
+FROM series
+JOIN coverage USING (series_id)
+LEFT JOIN coverage AS of_candles ON of_candles.series_id = series.candles_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(range_agg(unavailable.intervals), '{}') AS spans
+    FROM unavailable WHERE unavailable.series_id = series.series_id
+) AS lost
+CROSS JOIN LATERAL (
+    SELECT coalesce(range_agg(unavailable.intervals), '{}') AS spans
+    FROM unavailable WHERE unavailable.series_id = series.candles_id
+) AS candles_lost
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN series.candles_id IS NULL THEN tstzmultirange(span_us(0, $2))
+                ELSE tstzmultirange(span_us(0, $3)) * (of_candles.covered + candles_lost.spans) END
+           - coverage.covered - lost.spans AS spans
+) AS missing
+WHERE series.series_id = $1 AND NOT isempty(missing.spans)
+ON CONFLICT (series_id, reason) DO UPDATE SET intervals = unavailable.intervals + excluded.intervals
+
+-- name: want_again
+UPDATE unavailable SET intervals = intervals - tstzmultirange(tstzrange(at_us($2), NULL))
+WHERE series_id = $1 AND reason = $3 AND intervals && tstzrange(at_us($2), NULL)
+
+-- name: all_series
+SELECT series_id, exchange, symbol, channel FROM series ORDER BY exchange, symbol, channel
+
+-- name: foldable
+-- Minutes of [$3, $4) that trades ($1) cover and candles ($2) do not.
+SELECT us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
+FROM coverage AS of_trades, coverage AS of_candles,
+     unnest(minutes_inside(of_trades.covered * tstzmultirange(span_us($3, $4))) - of_candles.covered) AS span
+WHERE of_trades.series_id = $1 AND of_candles.series_id = $2
+
+-- name: underivable
+-- Minutes of [$2, $3) whose trades ($1) retention has removed.
+SELECT us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
+FROM unavailable, unnest(minutes_touched(intervals * tstzmultirange(span_us($2, $3)))) AS span
+WHERE series_id = $1 AND reason = $4

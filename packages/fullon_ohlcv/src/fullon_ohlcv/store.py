@@ -37,15 +37,19 @@ from fullon_ohlcv.records import (
     WriteResult,
 )
 from fullon_ohlcv.relation_names import TEXT_BYTES_MAX, is_name
+from fullon_ohlcv.retention import Keep, find_chunk_end, find_removable, record_removed, remove_span
 from fullon_ohlcv.schema import migrate
-from fullon_ohlcv.statements import statement
-from fullon_ohlcv.timeframe import CANDLES_1M, TRADES, timeframe_of_channel
+from fullon_ohlcv.statements import statement, timescale
+from fullon_ohlcv.tallies import REMOVED, RETENTION, DayDifference, read_differences, tallied_days
+from fullon_ohlcv.timeframe import CANDLES_1M, DAY_US, TRADES, timeframe_of_channel
 from fullon_ohlcv.views import checked_main, create_relations
 from fullon_ohlcv.writing import (
     doubt,
+    lock_series,
     lock_with_derived,
     mark_spans,
     minutes_around,
+    settle_series,
     store_candles,
     store_trades,
     uncover_span,
@@ -299,6 +303,73 @@ class TimeseriesStore:
             candles_id = await lock_with_derived(connection, series)
             for start_us, end_us in spans:
                 await uncover_span(connection, series.series_id, candles_id, start_us, end_us)
+
+    async def all_series(self) -> list[Series]:
+        """Return every series of the database, also of symbols that are no longer collected."""
+        async with self.connection("list the series") as connection:
+            return [Series(*row) for row in await connection.fetch(statement("all_series"))]
+
+    async def remove_old(self, series: Series, keep: Keep) -> int:
+        """Remove what need not be kept of a series; return the number of rows removed.
+
+        What was covered becomes unavailable, "removed by retention", in the transaction that removes its rows, a
+        bounded number of them at a time. What was removed earlier and is to be kept now is a gap again.
+        """
+        keep = keep.whole(series)
+        async with self.connection("look for old rows") as connection:
+            spans = await find_removable(connection, series, keep.rows_from_us)
+            await connection.execute(statement("want_again"), series.series_id, max(keep), RETENTION)
+        removed = 0
+        for span in spans:
+            async with self._transaction("remove old rows") as connection:
+                await lock_series(connection, [series.series_id])
+                removed += await remove_span(connection, series, span)
+        async with self._transaction("record what is not kept") as connection:
+            await lock_series(connection, [series.series_id])
+            await connection.execute(
+                statement("mark_missing"), series.series_id, keep.missing_from_us, keep.rows_from_us, RETENTION
+            )
+        return removed
+
+    async def drop_old_chunks(self, keeps: Mapping[Series, Keep]) -> None:
+        """Drop the chunks of hypertables that nothing need be kept of; series that are not in `keeps` keep everything.
+
+        Plain tables have none. `remove_old` removes the rest.
+        """
+        every = await self.all_series()
+        for table in ("candles", "trades"):
+            ours = [one for one in every if (one.channel == TRADES) == (table == "trades")]
+            kept = {one: keeps[one].whole(one) for one in ours if one in keeps}
+            others = [one for one in ours if one not in keeps]
+            async with self._transaction("drop old chunks") as connection:
+                end_us = await find_chunk_end(connection, table, kept, others)
+                if end_us is None:
+                    continue
+                ids = [one.series_id for one in ours]
+                await lock_series(connection, ids)
+                if await find_chunk_end(connection, table, kept, others) == end_us:
+                    await record_removed(connection, ids, (0, end_us))
+                    await connection.execute(timescale("drop_chunks"), table, moment(end_us))
+
+    async def check_rows(self, series: Series, interval: Interval | None = None) -> list[DayDifference]:
+        """Return the days of which something else has removed rows, or added some; the whole series by default.
+
+        Such a day is unknown from then on, so that history fills it again; candles that are derived from trades which
+        are all there are made again at once. A day that was lost before, or whose trades are not kept any more, is
+        unavailable. Nothing that was derived from lost trades changes.
+        """
+        async with self.connection("compare rows with their tally") as connection:
+            span = await tallied_days(connection, series)
+            if span is None:
+                return []
+            if interval is not None:
+                start_us, end_us = interval[0] // DAY_US * DAY_US, -(-interval[1] // DAY_US) * DAY_US
+                span = max(span[0], start_us), min(span[1], end_us)
+            if span[0] >= span[1] or not await read_differences(connection, series, span):
+                return []
+        async with self._transaction("settle days that do not add up") as connection:
+            await _say_why(connection, REMOVED)
+            return await settle_series(connection, series, span)
 
     async def gaps(self, wanted: Mapping[Series, Interval]) -> dict[Series, list[Interval]]:
         """Return wanted − covered − unavailable of every series, oldest first; [] where nothing is missing."""
