@@ -31,6 +31,7 @@ from fullon_ohlcv_service.http_server import HttpServer
 from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
+from fullon_ohlcv_service.proof_check import ProofChecker
 from fullon_ohlcv_service.recheck import Rechecker
 from fullon_ohlcv_service.reexamine import Reexaminer
 from fullon_ohlcv_service.reporter import StatusReporter
@@ -251,16 +252,18 @@ class OhlcvServiceDaemon:
         live: list[Any] = [live_candles, live_trades] if config.enable_streaming else []
         fillers: list[Any] = []
         rechecker: Rechecker | None = None
+        checker: ProofChecker | None = None
         if config.enable_historical:
             rechecker = Rechecker(runtime, historic, live_candles.doubt)
-            fillers = [*historic, rechecker, Reexaminer(runtime, historic)]
+            checker = ProofChecker(runtime, historic)
+            fillers = [*historic, rechecker, Reexaminer(runtime, historic), checker]
         watch = MarketWatch(runtime, live=live, history=fillers)
         collectors += [*live, *fillers, watch]
         reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else BOARD_REFRESH_S)
         if self._http is not None:
             runtime.store.on_flush = self._http.metrics.observe_flush
         if not self._stop.is_set():
-            self._condition.become(Doing.COLLECTING, collecting=Collecting(runtime, live, rechecker))
+            self._condition.become(Doing.COLLECTING, collecting=Collecting(runtime, live, rechecker, checker))
 
         async def apply(wanted: set[WantedSymbol]) -> None:
             await self._apply(runtime, wanted, batcher, watch)

@@ -12,6 +12,7 @@ from fullon_exchange.interface import Exchange
 from fullon_log import get_component_logger
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.live import LiveCollector
+from fullon_ohlcv_service.proof_check import ProofChecker
 from fullon_ohlcv_service.recheck import Rechecker
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.status import StatusBoard
@@ -49,6 +50,7 @@ class Collecting:
     runtime: Runtime
     live: Sequence[LiveCollector]
     rechecker: Rechecker | None
+    checker: ProofChecker | None
 
 
 class Condition:

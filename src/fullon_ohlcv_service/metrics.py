@@ -25,6 +25,7 @@ from fullon_ohlcv.errors import KINDS
 from fullon_ohlcv.records import Series
 from fullon_ohlcv_service.freshness import Heard
 from fullon_ohlcv_service.health import Collecting, Condition, Doing, find_reasons, find_stale, stale_after_s
+from fullon_ohlcv_service.proof_check import REASONS
 from fullon_ohlcv_service.status import Phase, SymbolStatus
 
 SYMBOLS_MAX = 2_000
@@ -139,6 +140,16 @@ def _of_venues(collecting: Collecting) -> Iterator[Metric]:
     if collecting.rechecker is not None:
         minutes = collecting.rechecker.rechecked_minutes
         yield _counter("fullon_ohlcv_rechecked_minutes", "Stored minutes that were read again over REST.", minutes)
+    if collecting.checker is not None:
+        refuted = CounterMetricFamily(
+            "fullon_ohlcv_refuted_minutes",
+            "Stored minutes that became unknown because trade ids or sums did not agree, by reason.",
+            labels=("exchange", "reason"),
+        )
+        for name in venues:
+            for reason in REASONS:
+                refuted.add_metric((name, reason), collecting.checker.refuted[name, reason])
+        yield refuted
 
 
 def _of_streams(collecting: Collecting) -> Iterator[Metric]:

@@ -484,6 +484,53 @@ SELECT us_of(timestamp), price, volume, side, order_type, CASE WHEN occurrence =
 WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3
 ORDER BY timestamp, length(trade_id), trade_id
 
+-- name: skipped_ids
+-- Neighbours by number among the trades of spans ($1, $4, $5) in [$2, $3) between which numbers are missing. Of trades
+-- that lie the other way round in time the numbers began again: nothing is missing between those.
+SELECT span.series_id, us_of(pair.earlier_at) AS earlier_us, us_of(pair.timestamp) AS later_us,
+       pair.earlier AS earlier_id, pair.number AS later_id
+FROM unnest($1::int[], $4::bigint[], $5::bigint[]) AS span(series_id, start_us, end_us)
+CROSS JOIN LATERAL (
+    SELECT timestamp, number, lag(number) OVER by_number AS earlier, lag(timestamp) OVER by_number AS earlier_at
+    FROM (
+        SELECT timestamp, CASE WHEN trade_id ~ '^[0-9]{1,18}$' THEN trade_id::bigint END AS number FROM trades
+        WHERE trades.series_id = span.series_id AND occurrence = 0
+          AND trades.timestamp >= at_us(span.start_us) AND trades.timestamp < at_us(span.end_us)
+          AND trades.timestamp >= $2 AND trades.timestamp < $3
+        OFFSET 0
+    ) AS numbered
+    WHERE number IS NOT NULL
+    WINDOW by_number AS (ORDER BY number, timestamp)
+) AS pair
+WHERE pair.number > pair.earlier + 1 AND pair.timestamp >= pair.earlier_at - interval '1 second'
+ORDER BY 1, 2
+
+-- name: unequal_minutes
+-- Minutes of spans ($1, $4 to $6) in [$2, $3) in which the trades and the candle differ in volume by more than rounding.
+WITH asked AS (
+    SELECT trades_id, candles_id, at_us(start_us) AS start_at, at_us(end_us) AS end_at
+    FROM unnest($1::int[], $4::int[], $5::bigint[], $6::bigint[]) AS asked(trades_id, candles_id, start_us, end_us)
+), folded AS (
+    SELECT asked.trades_id, made.timestamp, made.volume
+    FROM asked CROSS JOIN LATERAL (
+        {fold}
+    ) AS made
+), stored AS (
+    SELECT asked.trades_id, one.timestamp, one.volume
+    FROM asked CROSS JOIN LATERAL (
+        SELECT timestamp, volume FROM candles
+        WHERE candles.series_id = asked.candles_id
+          AND candles.timestamp >= asked.start_at AND candles.timestamp < asked.end_at
+          AND candles.timestamp >= $2 AND candles.timestamp < $3
+        OFFSET 0
+    ) AS one
+)
+SELECT trades_id, us_of(timestamp) AS minute_us
+FROM folded FULL JOIN stored USING (trades_id, timestamp)
+WHERE abs(coalesce(folded.volume, 0) - coalesce(stored.volume, 0))
+      > 1e-9 * greatest(coalesce(folded.volume, 0), coalesce(stored.volume, 0))
+ORDER BY 1, 2
+
 -- name: candle_times
 SELECT us_of(timestamp) FROM candles
 WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3

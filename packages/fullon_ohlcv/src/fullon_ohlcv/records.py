@@ -134,6 +134,16 @@ class ClosedMinute(NamedTuple):
     candle: CandleRow | None
 
 
+class SkippedIds(NamedTuple):
+    """Two stored trades of consecutive ids that are not: what is between them was never received."""
+
+    series: Series
+    earlier_us: int
+    later_us: int
+    earlier_id: int
+    later_id: int
+
+
 class Lifecycle(StrEnum):
     """Whether a market, or a whole venue, is traded."""
 

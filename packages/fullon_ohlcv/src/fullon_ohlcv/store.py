@@ -32,6 +32,7 @@ from fullon_ohlcv.records import (
     MinuteState,
     Revision,
     Series,
+    SkippedIds,
     TradeRow,
     TradeWrite,
     WriteResult,
@@ -253,6 +254,39 @@ class TimeseriesStore:
         return [
             ClosedMinute(by_id[row[0]], row[1], None if row[2] is None else (row[1], *tuple(row)[2:])) for row in rows
         ]
+
+    async def find_skipped_ids(self, wanted: Sequence[tuple[Series, Interval]]) -> list[SkippedIds]:
+        """Return where ids are missing between the stored trades of intervals, of series that number them one by one.
+
+        One query for all of them that lie close together.
+        """
+        by_id = {series.series_id: series for series, _ in wanted}
+        found: list[SkippedIds] = []
+        async with self.connection("check trade ids") as connection:
+            for group in close_together((series.series_id, *span) for series, span in wanted):
+                ids, starts_us, ends_us = map(list, zip(*group, strict=True))
+                rows = await connection.fetch(statement("skipped_ids"), ids, *bounds(group), starts_us, ends_us)
+                found += [SkippedIds(by_id[row[0]], *tuple(row)[1:]) for row in rows]
+        return found
+
+    async def find_unequal_minutes(
+        self, pairs: Mapping[Series, Series], wanted: Sequence[tuple[Series, Interval]]
+    ) -> list[tuple[Series, int]]:
+        """Return the minutes of intervals in which the trades do not add up to the candle's volume.
+
+        `pairs` names the series of 1m candles of each series of trades. A minute without either counts as volume 0.
+        One query for all that lie close together.
+        """
+        by_id = {series.series_id: series for series, _ in wanted}
+        found: list[tuple[Series, int]] = []
+        async with self.connection("compare trades with candles") as connection:
+            for group in close_together((series.series_id, *span) for series, span in wanted):
+                ids, starts_us, ends_us = map(list, zip(*group, strict=True))
+                candles = [pairs[by_id[one]].series_id for one in ids]
+                query = statement("unequal_minutes")
+                rows = await connection.fetch(query, ids, *bounds(group), candles, starts_us, ends_us)
+                found += [(by_id[row[0]], row[1]) for row in rows]
+        return found
 
     async def read_trades(self, series: Series, interval: Interval) -> list[TradeRow]:
         """Return the stored trades of an interval as they would be written, in the order of a fold."""
