@@ -1,7 +1,7 @@
 """Examine calmly which markets are traded, record it, and let every collector have those that it can collect.
 
     active     streamed and filled
-    halted     not streamed; its history is asked for once for each examination
+    halted     not streamed; its history is asked for once for each examination, which are 90 s apart meanwhile
     delisted   not streamed; what is missing since then is unavailable, and all of it where the venue forgot the market
     closed     the whole venue: nothing is asked, what is missing is unavailable
 
@@ -26,6 +26,8 @@ from fullon_ohlcv_service.supervisor import Supervisor
 
 EXAMINE_EVERY_S = 3600.0
 """Seconds of the clock between two examinations of a venue's markets."""
+HALTED_S = 90.0
+"""The same while one of them is halted: most halts are a maintenance of some minutes."""
 NEWS_S = 60.0
 """How old the list of markets may be for a new symbol, how long a missing one has to be missing, how soon a doubt is
 followed up after the last examination."""
@@ -146,9 +148,11 @@ class MarketWatch:
         return any((one.exchange, one.symbol) not in self._examined for one in self._wanted.get(name, ()))
 
     def _pause_us(self, name: str) -> int:
-        """Return how long the next examination may wait: not long where a market is missing and not yet given up."""
-        missing = any(exchange == name for exchange, _ in self._missing)
-        return min(self._every_us, round(NEWS_S * 1e6)) if missing else self._every_us
+        """Return how long the next examination may wait: not long where a market is missing or halted."""
+        if any(exchange == name for exchange, _ in self._missing):
+            return min(self._every_us, round(NEWS_S * 1e6))
+        states = (self._runtime.markets.get(name, one.symbol).state for one in self._wanted.get(name, ()))
+        return min(self._every_us, round(HALTED_S * 1e6)) if Lifecycle.HALTED in states else self._every_us
 
     async def _examine(self, name: str, listings: Mapping[str, Listing]) -> None:
         """Compare what is wanted of a venue with its list of markets, and act on what has changed."""
@@ -160,7 +164,9 @@ class MarketWatch:
             known = one.symbol not in listings and await self._is_known(one)
             if not self._is_settled(one, listings, known=known, now_us=now_us):
                 continue
-            found.append(MarketState(name, one.symbol, *judge(name, one.symbol, listings, known=known), now_us))
+            was = rt.markets.get(name, one.symbol)
+            judged = judge(name, one.symbol, listings, known=known, was=was, now_us=now_us)
+            found.append(MarketState(name, one.symbol, *judged, now_us))
         await self._record(found, {one.symbol: one for one in wanted})
         rt.markets.note_examined(name, now_us)
         self._examined.update((name, one.symbol) for one in wanted)

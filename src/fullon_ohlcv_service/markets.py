@@ -16,6 +16,8 @@ TAKEN_OFF = "delisted: no longer listed"
 """How the reason of a market begins that its venue does not know any more: nothing of it can be asked for."""
 OF_STATES = (UNKNOWN, UNSUPPORTED, "halted:", "delisted:", "closed:")
 """How every reason begins of a market that is not active."""
+PAUSE_MAX_US = 24 * 60 * MINUTE_US
+"""For how long a market may have a state that an exchange uses for pauses and for delisted markets alike."""
 CALM_US = 15 * MINUTE_US
 """Before an examination by this much, what a halted market lacks is not late: it was never published."""
 
@@ -26,14 +28,22 @@ def not_listed(exchange: str, symbol: str, listings: Mapping[str, Listing]) -> s
     return f"{UNKNOWN}: {exchange} does not list {symbol}; near names: {near}"
 
 
-def judge(exchange: str, symbol: str, listings: Mapping[str, Listing], *, known: bool) -> tuple[Lifecycle, str]:
-    """Return the state of a market and why; `known` tells whether it has ever been listed."""
+def judge(
+    exchange: str, symbol: str, listings: Mapping[str, Listing], *, known: bool, was: MarketState, now_us: int
+) -> tuple[Lifecycle, str]:
+    """Return the state of a market and why; `known` tells whether it has ever been listed, `was` its state so far.
+
+    What may be a pause or the end of a market is a halt, and the end once it has lasted for `PAUSE_MAX_US`.
+    """
     listing = listings.get(symbol)
     if listing is None and known:
         return Lifecycle.DELISTED, f"{TAKEN_OFF} by {exchange}"
     if listing is None:
         return Lifecycle.DELISTED, not_listed(exchange, symbol, listings)
-    if listing.delisted:
+    is_over = listing.delisted_if_lasting and (
+        was.state is Lifecycle.DELISTED or (was.state is Lifecycle.HALTED and now_us - was.since_us >= PAUSE_MAX_US)
+    )
+    if listing.delisted or is_over:
         return Lifecycle.DELISTED, f"delisted: {exchange} lists it as one that is not traded any more"
     if not listing.active:
         return Lifecycle.HALTED, f"halted: {exchange} does not trade it now"

@@ -11,14 +11,15 @@ from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.records import Interval, Lifecycle, MarketState, State, TradeWrite
 from fullon_ohlcv.store import TimeseriesStore
-from fullon_ohlcv_service import live, market_watch
+from fullon_ohlcv_service import live, market_watch, markets
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
 from fullon_ohlcv_service.demo import seed_database
+from fullon_ohlcv_service.health import STALE_S, find_stale
 from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.reporter import StatusReporter, _update_of
 from fullon_ohlcv_service.runtime import open_runtime
-from fullon_ohlcv_service.status import Phase
+from fullon_ohlcv_service.status import Phase, StatusBoard
 from fullon_simulator import Outlet, SimulatedMarket
 
 
@@ -28,6 +29,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(market_watch, "EXAMINE_EVERY_S", 60.0)
     monkeypatch.setattr(market_watch, "NEWS_S", 10.0)
     monkeypatch.setattr(live, "REFUSED_AGAIN_S", 50.0)
+    monkeypatch.setattr(markets, "PAUSE_MAX_US", 30_000_000)
 
 
 def phase_is(daemon: OhlcvServiceDaemon, exchange: str, symbol: str, phase: Phase) -> Callable[[], Awaitable[bool]]:
@@ -118,6 +120,53 @@ async def test_a_halted_market_is_not_streamed_hardly_asked_for_and_comes_back_b
         assert await phase_is(daemon, "binance", "BTC/USDT", Phase.LIVE)()
         seeded.faults.heal(fault)
         await eventually(phase_is(daemon, "binance", "ADA/USDT", Phase.LIVE), "ADA/USDT live again")
+
+
+async def test_after_a_maintenance_every_market_is_collected_again_within_two_minutes(
+    seeded: SimulatedMarket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pace of a real daemon: lists of markets are read once an hour while nothing is halted."""
+    monkeypatch.setattr(market_watch, "EXAMINE_EVERY_S", 3600.0)
+    monkeypatch.setattr(market_watch, "NEWS_S", 60.0)
+    monkeypatch.setattr(markets, "PAUSE_MAX_US", 24 * 60 * MINUTE_US)
+    symbols = [("kraken", "BTC/USD"), ("binance", "BTC/USDT")]
+    async with running_daemon() as daemon:
+        for name, symbol in symbols:
+            await eventually(phase_is(daemon, name, symbol, Phase.LIVE), f"{symbol} live")
+        faults = [seeded.faults.begin("maintenance", venue=name) for name, _ in symbols]
+        assert daemon._runtime is not None
+        for name, symbol in symbols:
+            daemon._runtime.markets.doubt(name)
+            await eventually(phase_is(daemon, name, symbol, Phase.HALTED), f"{symbol} halted")
+        await clock.sleep(150)
+        for fault, (name, _) in zip(faults, symbols, strict=True):
+            seeded.faults.heal(fault)
+            seeded.faults.begin("maintenance", venue=name, phase="limited")
+        healed_us = clock.now_us()
+        for name, symbol in symbols:
+
+            async def traded_again(name: str = name, symbol: str = symbol) -> bool:
+                return (await state_of(daemon, name, symbol)).state is Lifecycle.ACTIVE
+
+            await eventually(traded_again, f"{symbol} traded again")
+            noticed_us = (await state_of(daemon, name, symbol)).since_us
+            assert noticed_us - healed_us < 120_000_000
+        for name, symbol in symbols:
+            await eventually(phase_is(daemon, name, symbol, Phase.LIVE), f"{symbol} live again")
+
+
+async def test_a_market_that_is_traded_again_and_not_collected_yet_is_not_ready() -> None:
+    now_us = 1_767_225_600_000_000
+    board = StatusBoard(Clock())
+    one = WantedSymbol("kraken", "BTC/USD", 1)
+    board.want({one})
+    line = board.get("kraken", "BTC/USD")
+    assert line is not None
+    line.covered_until_us = now_us - 10 * MINUTE_US
+    board.set_state(MarketState("kraken", "BTC/USD", Lifecycle.HALTED, "halted: …", now_us))
+    assert find_stale(board, now_us, STALE_S) == []
+    board.set_state(MarketState("kraken", "BTC/USD", Lifecycle.ACTIVE, "", now_us))
+    assert [one.reason for one in find_stale(board, now_us, STALE_S)] == ["600 s behind, 300 s is the limit"]
 
 
 async def test_a_market_that_stays_listed_as_delisted_keeps_its_past_and_the_rest_is_unavailable(

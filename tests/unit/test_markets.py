@@ -5,7 +5,7 @@ import pytest
 from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.interface import Listing
 from fullon_ohlcv.records import Lifecycle, MarketState
-from fullon_ohlcv_service.markets import CALM_US, Markets, is_gone, is_served, judge
+from fullon_ohlcv_service.markets import CALM_US, PAUSE_MAX_US, Markets, is_gone, is_served, judge
 
 NOW = 1_767_225_600_000_000
 LISTINGS = {
@@ -28,12 +28,28 @@ LISTINGS = {
 def test_a_state_follows_from_the_listings_and_says_what_can_still_be_had(
     symbol: str, known: bool, state: Lifecycle, words: str, gone: bool, served: bool
 ) -> None:
-    judged, reason = judge("kraken", symbol, LISTINGS, known=known)
+    was = MarketState("kraken", symbol, Lifecycle.ACTIVE)
+    judged, reason = judge("kraken", symbol, LISTINGS, known=known, was=was, now_us=NOW)
     assert judged is state
     assert reason.startswith(words)
     market = MarketState("kraken", symbol, judged, reason, NOW)
     assert is_gone(market) is gone
     assert is_served(market) is served
+
+
+@pytest.mark.parametrize(
+    ("was", "halted_for_us", "expected"),
+    [
+        (Lifecycle.ACTIVE, 0, Lifecycle.HALTED),
+        (Lifecycle.HALTED, PAUSE_MAX_US - 1, Lifecycle.HALTED),
+        (Lifecycle.HALTED, PAUSE_MAX_US, Lifecycle.DELISTED),
+        (Lifecycle.DELISTED, 0, Lifecycle.DELISTED),
+    ],
+)
+def test_a_break_is_a_halt_until_it_lasts(was: Lifecycle, halted_for_us: int, expected: Lifecycle) -> None:
+    listings = {"ADA/USDT": Listing("ADA/USDT", "ADA", "USDT", False, delisted_if_lasting=True)}
+    before = MarketState("binance", "ADA/USDT", was, "", NOW - halted_for_us)
+    assert judge("binance", "ADA/USDT", listings, known=True, was=before, now_us=NOW)[0] is expected
 
 
 def test_of_a_closed_venue_what_is_missing_is_gone_and_of_an_unsupported_one_unknown() -> None:

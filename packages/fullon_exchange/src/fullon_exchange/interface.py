@@ -58,6 +58,8 @@ class Listing:
     """The venue's own names of it, by use (`rest`, `ws`)."""
     delisted: bool = False
     """True where the venue still lists it, but as one that will not be traded again; `active` is False then."""
+    delisted_if_lasting: bool = False
+    """True where the venue uses one word for a pause and for the end of a market: only time tells which it is."""
 
 
 class LiveSession(Protocol):

@@ -107,7 +107,7 @@ class KrakenDialect(Dialect):
         body = read(text)
         for name, pair in body.get("result", {}).items():
             if self.symbols.get(name) == symbol:
-                pair["status"] = "cancel_only"
+                pair["status"] = "limit_only" if state == "limited" else "cancel_only"
         return write(body)
 
 
@@ -205,7 +205,7 @@ class BinanceDialect(Dialect):
         body = read(text)
         for market in body.get("symbols", ()):
             if self.symbols.get(market["symbol"]) == symbol:
-                market["status"] = "HALT" if state == "halted" else "BREAK"
+                market["status"] = {"halted": "HALT", "limited": "TRADING"}.get(state, "BREAK")
         return write(body)
 
     def farewell(self, now_us: int) -> str:
@@ -391,7 +391,7 @@ class BitmexDialect(Dialect):
         body = read(text)
         for market in body if isinstance(body, list) else ():
             if self.symbols.get(market["symbol"]) == symbol:
-                market["state"] = "Closed" if state == "halted" else "Settled"
+                market["state"] = {"delisted": "Settled", "limited": "Open"}.get(state, "Closed")
         return write(body)
 
     def _symbol(self, row: Any) -> str:

@@ -77,6 +77,14 @@ class _StopsTrading(Fault):
             tapes[symbol].resume(paused, self.now_us())
             self.scene.venue.reconsider(symbol)
 
+    def marks(self) -> Iterable[str]:
+        """Return the markets that are listed in another state."""
+        return self._pauses
+
+    def listed_as(self) -> str:
+        """Return that state."""
+        return self.state
+
     async def marked(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         """Return a list of markets with theirs marked; one that another fault has spoiled as it is."""
         if not isinstance(response, web.Response) or not response.text:
@@ -85,8 +93,8 @@ class _StopsTrading(Fault):
             return response
         text = response.text
         try:
-            for symbol in self._pauses:
-                text = self.scene.dialect.mark(text, symbol, self.state)
+            for symbol in self.marks():
+                text = self.scene.dialect.mark(text, symbol, self.listed_as())
         except UNREADABLE:
             return response
         return rewritten(response, text)
@@ -106,6 +114,37 @@ class Halt(_StopsTrading):
 
     async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         """Mark it in the list of markets."""
+        return await self.marked(request, response)
+
+
+@dataclass(kw_only=True)
+class Maintenance(_StopsTrading):
+    """Takes the venue down for maintenance, or lets all markets trade again, still listed as restricted."""
+
+    kind = "maintenance"
+    phase: str = choice(
+        "closed", "closed: nothing is traded; limited: all is, and listed as limited", of=("closed", "limited")
+    )
+
+    def begin(self) -> None:
+        """Close every socket, and halt all markets unless they are traded again."""
+        if self.phase == "closed":
+            self.pause(self.scene.venue.tapes)
+        else:
+            self.done[""] += 1
+        for connection in list(self.scene.venue.connections):
+            connection.close(1012, "maintenance")
+
+    def marks(self) -> Iterable[str]:
+        """Return all markets."""
+        return self.scene.venue.tapes
+
+    def listed_as(self) -> str:
+        """Return the state of the phase."""
+        return "maintenance" if self.phase == "closed" else "limited"
+
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Mark them in the list of markets."""
         return await self.marked(request, response)
 
 

@@ -200,3 +200,24 @@ async def test_every_kind_can_be_begun_and_healed_and_leaves_nothing_behind(
 
 async def _all_reachable(clients: list[Client]) -> bool:
     return all([await _reachable(one) for one in clients])
+
+
+@every_venue
+async def test_maintenance_cuts_sockets_halts_every_market_and_ends_with_all_of_them_listed_as_restricted(
+    client: Clients, name: str
+) -> None:
+    one = client(name)
+    async with one.connect() as socket:
+        await one.subscribe(socket, "trades", one.first)
+        episode = one.begin("maintenance")
+        async with one.ask("listings") as answer:
+            body = json.loads(await answer.text())
+        expected = {"kraken": "cancel_only", "binance": "BREAK", "hyperliquid": False, "bitmex": "Closed"}[name]
+        assert {one.venue.status_of(body, symbol) for symbol in (one.first, one.second)} == {expected}
+    one.market.faults.heal(episode)
+    assert one.market.truth(name, one.first).pauses
+    one.begin("maintenance", phase="limited")
+    async with one.ask("listings") as answer:
+        status = one.venue.status_of(json.loads(await answer.text()), one.first)
+    assert status == {"kraken": "limit_only", "binance": "TRADING", "hyperliquid": False, "bitmex": "Open"}[name]
+    await one.is_well()

@@ -139,9 +139,9 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
         quote = _UNIFIED.get(market.quoteAsset, market.quoteAsset)
         wire = {"rest": market.symbol, "ws": market.symbol}
         symbol = f"{base}/{quote}"
-        # A market that was taken off stays in the list for a while, as one that has a BREAK.
-        delisted = market.status == "BREAK"
-        listings[symbol] = Listing(symbol, base, quote, market.status == "TRADING", wire, delisted)
+        # BREAK is a maintenance, and also how a market that was taken off stays in the list for a while.
+        is_break = market.status == "BREAK"
+        listings[symbol] = Listing(symbol, base, quote, market.status == "TRADING", wire, delisted_if_lasting=is_break)
     return listings
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from fullon_exchange.binance.rest import Binance
 from fullon_exchange.budget import BudgetSpec
 from fullon_exchange.hyperliquid.rest import Hyperliquid
+from fullon_exchange.kraken.mapper import TRADED
 from fullon_exchange.kraken.rest import Kraken
 from fullon_exchange.kraken.symbols import websocket_name
 from fullon_exchange.timeframes import Timeframe, parse_timeframe
@@ -89,6 +90,10 @@ class Dialect:
         """Return a timeframe as the exchange cuts it."""
         return parse_timeframe(name)
 
+    def is_active(self, market: Mapping[str, Any]) -> bool:
+        """Tell whether a market is traded."""
+        return market.get("active") is not False
+
     def why_not_streamed(self, symbol: str, market: Mapping[str, Any]) -> str:
         """Return why ccxt's subscription of this market would go wrong; empty where it is right."""
         return ""
@@ -145,6 +150,10 @@ class KrakenDialect(Dialect):
     def timeframe(self, name: str) -> Timeframe:
         """Weeks are counted from the epoch."""
         return parse_timeframe(name, week_anchor_us=0)
+
+    def is_active(self, market: Mapping[str, Any]) -> bool:
+        """Tell whether a market is traded: ccxt takes `online` alone for that."""
+        return str(market.get("info", {}).get("status", "online")) in TRADED
 
     def why_not_streamed(self, symbol: str, market: Mapping[str, Any]) -> str:
         """Refuse markets whose unified symbol is not their name on the wire: it may be another market's."""

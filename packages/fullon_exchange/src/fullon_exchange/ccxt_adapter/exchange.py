@@ -121,7 +121,9 @@ class CcxtExchange:
             if time.monotonic() - self._listings_at > age_max_s:
                 reply = await self._client.ask(lambda: self._raw.load_markets(True), urgency=Urgency.LIVE)
                 self._listings = {
-                    symbol: _listing(market) for symbol, market in reply.value.items() if not market.get("option")
+                    symbol: _listing(market, active=self._dialect.is_active(market))
+                    for symbol, market in reply.value.items()
+                    if not market.get("option")
                 }
                 self._listings_at = time.monotonic()
             return self._listings
@@ -216,7 +218,6 @@ class CcxtExchange:
         )
 
 
-def _listing(market: Mapping[str, Any]) -> Listing:
-    active = market.get("active") is not False
+def _listing(market: Mapping[str, Any], *, active: bool) -> Listing:
     wire = {"rest": str(market["id"]), "ws": str(market["id"])}
     return Listing(market["symbol"], market["base"], market["quote"], active, wire)

@@ -29,6 +29,10 @@ TRADES_MAX = 1000
 OHLC_WINDOW = 720
 """How many of the newest candles `OHLC` answers, the running one included."""
 
+TRADED = frozenset({"online", "limit_only", "post_only", "reduce_only"})
+"""States of a pair that is traded, if by some kinds of orders alone; Kraken goes through them after a maintenance. The
+others (`cancel_only`) are a halt."""
+
 _LATEST_S = Decimal(4_102_444_800)
 """2100-01-01: a bound that keeps absurd numbers out of integer arithmetic."""
 _EARLIEST_S = Decimal(EARLIEST_US // 1_000_000)
@@ -162,7 +166,7 @@ def parse_listings(body: bytes) -> dict[str, Listing]:
         base, quote = unified_asset(pair.base, base_altname), unified_asset(pair.quote, quote_altname)
         symbol = name if ":BTNL" in name else f"{base}/{quote}"
         wire = {"rest": name, "ws": websocket_name(pair.wsname)}
-        listings[symbol] = Listing(symbol, base, quote, pair.status == "online", wire)
+        listings[symbol] = Listing(symbol, base, quote, pair.status in TRADED, wire)
     return listings
 
 
