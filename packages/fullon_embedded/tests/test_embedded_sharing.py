@@ -170,7 +170,6 @@ def test_a_foreign_process_with_the_recorded_id_is_not_taken_for_the_server(data
     with start_servers(data_dir, durable=False):
         pass
     (data_dir / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n" * 8)
-    (data_dir / "redis.pid").write_text(f"{os.getpid()}\n")
     assert running(data_dir) == [False, False]
     with start_servers(data_dir, durable=False):
         assert running(data_dir) == [True, True]

@@ -14,10 +14,12 @@ from pathlib import Path
 from fullon_embedded.binaries import find_psql
 from fullon_embedded.errors import EmbeddedError
 from fullon_embedded.servers import EmbeddedServers, default_data_dir
+from fullon_embedded.stop_signals import stopping_in_order
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_NOT_RUNNING = 3
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,21 +39,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen, options = parser.parse_known_args(arguments)
     if options and chosen.command != "psql":
         parser.error(f"unknown arguments: {' '.join(options)}")
-    servers = EmbeddedServers(chosen.data_dir if chosen.data_dir is not None else default_data_dir())
+    servers = EmbeddedServers(chosen.data_dir or default_data_dir(), report=_report)
     try:
-        match chosen.command:
-            case "env":
-                return _env(servers)
-            case "status":
-                return _status(servers)
-            case "stop":
-                servers.stop()
-                return EXIT_OK
-            case _:
-                return _psql(servers.data_dir, options)
+        with stopping_in_order():
+            match chosen.command:
+                case "env":
+                    return _env(servers)
+                case "status":
+                    return _status(servers)
+                case "stop":
+                    servers.stop()
+                    return EXIT_OK
+                case _:
+                    return _psql(servers.data_dir, options)
     except EmbeddedError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _report(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
 
 
 def _env(servers: EmbeddedServers) -> int:
@@ -70,13 +79,19 @@ def _status(servers: EmbeddedServers) -> int:
     pids = servers.pids()
     sys.stdout.write(f"data directory  {servers.data_dir}\n")
     for name, pid in pids.items():
-        sys.stdout.write(f"{name:<14}  {f'running, process {pid}' if pid else 'not running'}\n")
+        sys.stdout.write(f"{name:<14}  {_say(pid)}\n")
     sys.stdout.write(f"in use          {'yes' if servers.in_use() else 'no'}\n")
     return EXIT_NOT_RUNNING if None in pids.values() else EXIT_OK
 
 
+def _say(pid: int | None) -> str:
+    if pid is None:
+        return "not running"
+    return f"running, process {pid}" if pid else "running, in another container"
+
+
 def _psql(data_dir: Path, options: Sequence[str]) -> int:
-    with EmbeddedServers(data_dir, redis=False) as servers:
+    with EmbeddedServers(data_dir, redis=False, guest=True, report=_report) as servers:
         address = servers.environment()
         program = find_psql()
         if program is None:

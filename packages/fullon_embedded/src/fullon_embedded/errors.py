@@ -2,11 +2,12 @@
 
 EmbeddedError(path)
 ├─ DataDirectoryUnusable    cannot be created, written, or belongs to someone else
-├─ DataDirectoryBusy        its server is held by a process that cannot be seen from here, or by other users
+├─ DataDirectoryBusy        other users or another program rule out what was asked
+├─ DiskFull                 no room is left for the servers  (retryable)
 ├─ VersionMismatch(found, available)   the cluster was made by another PostgreSQL major version
 ├─ BinariesMissing          no PostgreSQL or Redis program on this machine
 ├─ RootRefused              root, and no way to run PostgreSQL as somebody else
-└─ ServerFailed(log)        the program ended, or did not answer in time  (retryable)
+└─ ServerFailed(log)        the program ended, or did not answer  (retryable)
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ class DataDirectoryBusy(EmbeddedError):
     """Somebody else uses the data directory in a way that rules out what was asked."""
 
 
+class DiskFull(EmbeddedError):
+    """The disk of the data directory has no room left; the sentence says how much is free, and where."""
+
+    retryable = True
+
+
 class VersionMismatch(EmbeddedError):
     """The cluster in the data directory belongs to a PostgreSQL major version that is not installed."""
 
@@ -58,7 +65,7 @@ class RootRefused(EmbeddedError):
 
 
 class ServerFailed(EmbeddedError):
-    """A server ended during its start or did not become ready in time; `log` is its log file."""
+    """A server ended during its start, or runs and does not answer; `log` is its log file."""
 
     retryable = True
 

@@ -1,25 +1,25 @@
-"""One PostgreSQL cluster: made, started, recognised and stopped. The caller holds the start lock."""
+"""One PostgreSQL cluster."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from fullon_embedded import processes
 from fullon_embedded.binaries import PostgresPrograms, find_postgres
-from fullon_embedded.errors import DataDirectoryBusy, ServerFailed
+from fullon_embedded.errors import ServerFailed
 from fullon_embedded.identity import Identity, choose_identity, give
+from fullon_embedded.server import Answer, Server, listening_pid
 
 PORT = 5432
 SUPERUSER = "postgres"
-
-# Fast shutdown; then an immediate one, which the next start recovers from; then the kernel.
-_STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
 
 SETTINGS = {
     "listen_addresses": "",
@@ -62,22 +62,28 @@ TIMESCALEDB = {
     "max_worker_processes": "24",
 }
 
+_STARTUP_PACKET = f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
+_PROTOCOL_3 = 196_608
+_TERMINATE = b"X" + struct.pack("!i", 4)
+_CANNOT_CONNECT_NOW = b"C57P03\0"
+"""SQLSTATE of a server that starts up, recovers or shuts down."""
+_TAIL_BYTES = 16 * 1024
 _REMOVALS_MAX = 10
 """How often a directory is cleared while what was started in it is still ending."""
 
 
-class Postgres:
+class Postgres(Server):
     """The cluster in `data_dir`/postgres, reached through the socket directory `sockets`."""
 
     name = "PostgreSQL"
+    # Fast shutdown; then an immediate one, which the next start recovers from; then the kernel.
+    stop_signals = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
 
     def __init__(
         self, data_dir: Path, sockets: Path, *, durable: bool = True, root_ways: Sequence[str] | None = None
     ) -> None:
+        super().__init__(data_dir / "postgres", sockets / f".s.PGSQL.{PORT}", data_dir / "postgres.log")
         self.data_dir = data_dir
-        self.cluster = data_dir / "postgres"
-        self.log = data_dir / "postgres.log"
-        self.socket = sockets / f".s.PGSQL.{PORT}"
         self._durable = durable
         self._root_ways = root_ways
 
@@ -91,50 +97,58 @@ class Postgres:
         }
 
     def pid(self) -> int | None:
-        """Return the process id of the running server; None if none runs."""
-        lines = self._pid_file()
-        if not lines or not lines[0].isdigit():
-            return None
-        pid = int(lines[0])
-        return pid if processes.is_alive(pid, self.cluster) else None
+        """Return the process id of the running server: 0 where it cannot be seen from here, None if none runs.
 
-    def ensure_running(self, *, timeout_s: float) -> None:
-        """Have the server accept connections: found running, or started, or recovered after a kill.
-
-        Raises:
-            BinariesMissing, VersionMismatch, RootRefused, DataDirectoryUnusable, DataDirectoryBusy.
-            ServerFailed: it ended or is not ready within `timeout_s`.
+        Its file is looked at first: every connection costs PostgreSQL a process.
         """
-        deadline = time.monotonic() + timeout_s
-        found = self.pid()
-        if found is not None and self._becomes_ready(found, timeout_s=timeout_s):
-            return
-        # None was there, or the one that was is ending (killed, or told to stop from outside).
-        self._clear_leftovers()
-        found_programs = find_postgres(self.cluster)
+        pid = self._written_pid()
+        if pid is not None and processes.is_alive(pid, self.directory):
+            return pid
+        if pid is None:
+            return listening_pid(self.socket, self.directory)
+        # What else works in the directory was left behind by a killed server.
+        listening = processes.listener(self.socket)
+        return listening if not listening or processes.lives(listening) else None
+
+    def answer(self) -> Answer:
+        """Return how the server replies to a client that wants to log in; a refusal, too, means that it runs."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(2.0)
+            try:
+                client.connect(str(self.socket))
+            except BlockingIOError:
+                return Answer.SILENCE  # so many wait to be accepted that there is no room for one more
+            except OSError:
+                return Answer.NOBODY
+            try:
+                client.sendall(struct.pack("!ii", len(_STARTUP_PACKET) + 8, _PROTOCOL_3) + _STARTUP_PACKET)
+                reply = client.recv(8192)
+                if reply[:1] == b"R":
+                    client.sendall(_TERMINATE)
+            except OSError:
+                return Answer.SILENCE
+        if reply[:1] == b"E" and _CANNOT_CONNECT_NOW in reply:
+            return Answer.STARTING
+        return Answer.READY if reply else Answer.SILENCE
+
+    def progress(self) -> str:
+        """Return what the log said last of a recovery."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                tail = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        found = re.findall(r"LOG: +(.+ in progress|.+ \(.+\)), elapsed time: ", tail)
+        return str(found[-1]) if found else ""
+
+    def _start(self) -> int:
+        found_programs = find_postgres(self.directory)
         identity, programs = choose_identity(found_programs, self.data_dir, ways=self._root_ways)
-        if not self.cluster.exists():
+        if not self.directory.exists():
             self._initialise(programs, identity)
-        give(self.cluster, identity)
-        log_start = processes.rotated(self.log)
-        started = processes.start_detached(self._command(programs, identity), log=self.log)
-        if not self._becomes_ready(started, timeout_s=max(0.0, deadline - time.monotonic())):
-            what = "is not ready in time" if processes.is_alive(started, self.cluster) else "ended while starting"
-            reason = processes.last_lines(self.log, since=log_start)
-            raise ServerFailed(f"PostgreSQL in {self.cluster} {what}: {reason} (log: {self.log})", log=self.log)
-
-    def stop(self) -> None:
-        """Stop the server; connected clients are cut off. Nothing happens if none runs.
-
-        Raises:
-            ServerFailed: it survived even SIGKILL.
-        """
-        pid = self.pid()
-        if pid is not None and not processes.end(pid, self.cluster, _STOP):
-            raise ServerFailed(
-                f"PostgreSQL (process {pid}) in {self.cluster} does not end: look at {self.log} and end it yourself.",
-                log=self.log,
-            )
+        give(self.directory, identity)
+        return processes.start_detached(self._command(programs, identity), log=self.log)
 
     def _command(self, programs: PostgresPrograms, identity: Identity) -> list[str]:
         settings = {**SETTINGS, "unix_socket_directories": str(self.socket.parent)}
@@ -143,7 +157,7 @@ class Postgres:
         if not self._durable:
             settings |= NOT_DURABLE
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [*identity.prefix, str(programs.postgres), "-D", str(self.cluster), *options]
+        return [*identity.prefix, str(programs.postgres), "-D", str(self.directory), *options]
 
     def _initialise(self, programs: PostgresPrograms, identity: Identity) -> None:
         """Make the cluster beside its place and rename: an interrupted initdb never looks like a database."""
@@ -179,48 +193,29 @@ class Postgres:
             )
             if finished.returncode != 0:
                 reason = " / ".join(finished.stderr.strip().splitlines()[-3:])
-                raise ServerFailed(f"initdb could not make a database in {self.cluster}: {reason}", log=self.log)
-            side.rename(self.cluster)
+                raise ServerFailed(f"initdb could not make a database in {self.directory}: {reason}", log=self.log)
+            side.rename(self.directory)
         finally:
             if side.exists():
                 shutil.rmtree(side)
 
     def _clear_leftovers(self) -> None:
-        """After a kill: end orphaned backends, then remove the files that keep a new server from starting.
+        """Also remove the files that keep a new server from starting.
 
         The order matters: postmaster.pid is also the guard that keeps a second server off the shared memory
-        those backends still use. A socket that answers although no process is visible belongs to a server
-        on the same directory in another container.
+        that orphaned backends still use.
         """
-        processes.end_leftovers(self.cluster)
-        if processes.accepts(self.socket):
-            raise DataDirectoryBusy(
-                f"Another PostgreSQL, outside this container, runs on {self.cluster}: stop it there, or "
-                "choose another FULLON_DATA_DIR.",
-                path=self.cluster,
-            )
-        for file in (self.cluster / "postmaster.pid", self.socket, Path(f"{self.socket}.lock")):
+        super()._clear_leftovers()
+        for file in (self.directory / "postmaster.pid", Path(f"{self.socket}.lock")):
             file.unlink(missing_ok=True)
 
-    def _pid_file(self) -> list[str]:
+    def _written_pid(self) -> int | None:
+        """Return what the first line of postmaster.pid says; None where there is no such file."""
         try:
-            return (self.cluster / "postmaster.pid").read_text().splitlines()
+            lines = (self.directory / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
-            return []
-
-    def _status(self) -> str:
-        """Return line 8 of postmaster.pid: starting, ready, standby, stopping; empty before it is written."""
-        lines = self._pid_file()
-        return lines[7].strip() if len(lines) > 7 else ""
-
-    def _becomes_ready(self, pid: int, *, timeout_s: float) -> bool:
-        """Wait until the server `pid` takes connections; False if it ends, or is not ready in time."""
-
-        def is_ready() -> bool:
-            return self.pid() == pid and self._status() == "ready" and processes.accepts(self.socket)
-
-        processes.wait_until(lambda: is_ready() or not processes.is_alive(pid, self.cluster), timeout_s=timeout_s)
-        return is_ready()
+            return None
+        return int(lines[0]) if lines and lines[0].isdigit() else None
 
 
 def _remove_abandoned(directory: Path) -> None:

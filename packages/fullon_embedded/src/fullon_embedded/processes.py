@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,9 @@ from fullon_embedded.errors import DataDirectoryBusy
 POLL_S = 0.01
 _PROGRAMS = frozenset({"postgres", "initdb", "valkey-server", "redis-server"})
 LOG_BYTES_MAX = 16 * 1024 * 1024
+# How macOS names the process behind a unix socket (sys/un.h).
+_SOL_LOCAL = 0
+_LOCAL_PEERPID = 2
 
 # The shell starts the server in the background, prints its process id and ends. So the server is nobody's
 # child here: a client that outlives it keeps no zombie, and one that ends first leaves no trace.
@@ -82,15 +87,33 @@ def send(pid: int, number: signal.Signals) -> None:
         return
 
 
-def end(pid: int, directory: Path, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """Send the signals of `steps` in turn, waiting the given seconds after each; True once it has ended."""
+def lives(pid: int) -> bool:
+    """True while `pid`, known to be one of our servers, exists; it may be hidden from us in ``/proc``.
+
+    systemd's `PrivateUsers=` and `ProtectProc=` hide processes of the same user from one another.
+    """
+    try:
+        os.kill(pid, 0)
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.name() in _PROGRAMS
+    except (ProcessLookupError, PermissionError, psutil.ZombieProcess):
+        return False
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return True  # signals reach it all the same; one that has just ended is found to be gone the next time
+
+
+def end(pid: int, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
+    """Send a server the signals of `steps` in turn, waiting the given seconds after each; True once it has ended."""
     for number, patience_s in steps:
-        if not is_alive(pid, directory):
-            return True
         send(pid, number)
-        if wait_until(lambda: not is_alive(pid, directory), timeout_s=patience_s):
+        if wait_until(lambda: not lives(pid), timeout_s=patience_s):
             return True
     return False
+
+
+def find(directory: Path) -> int | None:
+    """Return the process id of a server that works in, or was started on, `directory`; None if none can be seen."""
+    return next((process.pid for process in psutil.process_iter() if _belongs(process, directory)), None)
 
 
 def end_leftovers(directory: Path, *, timeout_s: float = 10.0) -> None:
@@ -115,7 +138,11 @@ def end_leftovers(directory: Path, *, timeout_s: float = 10.0) -> None:
 
 def _belongs(process: psutil.Process, directory: Path) -> bool:
     try:
-        return process.name() in _PROGRAMS and (str(directory) in process.cmdline() or _works_in(process, directory))
+        return (
+            process.name() in _PROGRAMS
+            and process.status() != psutil.STATUS_ZOMBIE
+            and (str(directory) in process.cmdline() or _works_in(process, directory))
+        )
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
 
@@ -144,17 +171,24 @@ def last_lines(log: Path, *, since: int, count: int = 3) -> str:
     return " / ".join(line.strip() for line in (telling or lines)[-count:]) or "nothing was logged"
 
 
-def accepts(path: Path) -> bool:
-    """True if somebody listens on the unix socket `path`."""
+def listener(path: Path) -> int | None:
+    """Return the id of the process that listens on the unix socket `path`; 0 where it cannot be seen, None if none.
+
+    The kernel names it, so neither a file nor ``/proc`` has to be believed.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2.0)
         try:
             probe.connect(str(path))
+            if sys.platform == "linux":
+                pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            else:
+                pid = probe.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
         except (BlockingIOError, TimeoutError):
-            return True  # so many wait to be accepted that there is no room for one more
+            return 0  # so many wait to be accepted that there is no room for one more
         except OSError:
-            return False
-        return True
+            return None
+        return int(pid)
 
 
 def rotated(log: Path) -> int:

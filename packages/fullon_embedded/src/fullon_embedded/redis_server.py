@@ -1,31 +1,26 @@
-"""One Valkey or Redis with an append-only file: started, recognised and stopped under the start lock."""
+"""One Valkey or Redis with an append-only file."""
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
-import time
 from pathlib import Path
 
 from fullon_embedded import processes
 from fullon_embedded.binaries import find_redis
-from fullon_embedded.errors import DataDirectoryBusy, ServerFailed
-
-_LETTING_GO_S = 2.0
-# SIGTERM flushes the append-only file and ends.
-_STOP = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+from fullon_embedded.server import Answer, Server, listening_pid
 
 
-class Redis:
+class Redis(Server):
     """The server whose append-only file is in `data_dir`/redis, reached through a socket in `sockets`."""
 
     name = "Redis"
+    # SIGTERM flushes the append-only file and ends.
+    stop_signals = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
     def __init__(self, data_dir: Path, sockets: Path, *, durable: bool = True) -> None:
-        self.directory = data_dir / "redis"
-        self.log = data_dir / "redis.log"
-        self.socket = sockets / "redis.sock"
-        self._pid_path = data_dir / "redis.pid"
+        super().__init__(data_dir / "redis", sockets / "redis.sock", data_dir / "redis.log")
         self._durable = durable
 
     def environment(self) -> dict[str, str]:
@@ -34,57 +29,45 @@ class Redis:
         return {"REDIS_HOST": str(self.socket), "REDIS_PORT": "6379", "REDIS_PASSWORD": "", "CACHE_PASSWORD": ""}
 
     def pid(self) -> int | None:
-        """Return the process id of the running server; None if none runs."""
+        """Return the process id of the running server: 0 where it cannot be seen from here, None if none runs."""
+        return listening_pid(self.socket, self.directory)
+
+    def answer(self) -> Answer:
+        """Return how the server replies to PING; any reply but LOADING means that it takes requests.
+
+        One whose disk is full replies MISCONF, one out of memory OOM: both run.
+        """
         try:
-            text = self._pid_path.read_text().strip()
-        except FileNotFoundError:
-            return None
-        return int(text) if text.isdigit() and processes.is_alive(int(text), self.directory) else None
+            reply = self._request(b"PING\r\n")
+        except TimeoutError:
+            return Answer.SILENCE
+        except BlockingIOError:
+            return Answer.SILENCE  # so many wait to be accepted that there is no room for one more
+        except OSError:
+            return Answer.NOBODY
+        if reply.startswith(b"-LOADING"):
+            return Answer.STARTING
+        return Answer.READY if reply else Answer.SILENCE
 
-    def ensure_running(self, *, timeout_s: float) -> None:
-        """Have the server answer: found running, or started, reading back its append-only file.
+    def progress(self) -> str:
+        """Return how much of its file a loading server has read."""
+        try:
+            told = self._request(b"INFO persistence\r\n").decode("ascii", "replace")
+        except OSError:
+            return ""
+        found = re.search(r"loading_loaded_perc:([\d.]+)", told)
+        return f"{float(found[1]):.0f} % of its file is loaded" if found else ""
 
-        Raises:
-            BinariesMissing, DataDirectoryBusy.
-            ServerFailed: it ended or does not answer within `timeout_s`.
-        """
-        deadline = time.monotonic() + timeout_s
-        found = self.pid()
-        if found is not None and self._becomes_ready(found, timeout_s=timeout_s):
-            return
-        processes.end_leftovers(self.directory)
-        # A killed server is a zombie a moment before the last of its threads lets go of the socket.
-        if not processes.wait_until(lambda: not processes.accepts(self.socket), timeout_s=_LETTING_GO_S):
-            raise DataDirectoryBusy(
-                f"Another Redis, outside this container, runs on {self.directory}: stop it there, or choose "
-                "another FULLON_DATA_DIR.",
-                path=self.directory,
-            )
+    def _request(self, command: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(2.0)
+            client.connect(str(self.socket))
+            client.sendall(command)
+            return client.recv(8192)
+
+    def _start(self) -> int:
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        self.socket.unlink(missing_ok=True)
-        log_start = processes.rotated(self.log)
-        started = processes.start_detached(self._command(), log=self.log)
-        # Written here, not by the server: it must name the process even if we are killed right now.
-        self._pid_path.write_text(f"{started}\n")
-        if not self._becomes_ready(started, timeout_s=max(0.0, deadline - time.monotonic())):
-            what = "is not ready in time" if processes.is_alive(started, self.directory) else "ended while starting"
-            reason = processes.last_lines(self.log, since=log_start)
-            raise ServerFailed(f"Redis in {self.directory} {what}: {reason} (log: {self.log})", log=self.log)
-
-    def stop(self) -> None:
-        """Stop the server. Nothing happens if none runs.
-
-        Raises:
-            ServerFailed: it survived even SIGKILL.
-        """
-        pid = self.pid()
-        if pid is not None and not processes.end(pid, self.directory, _STOP):
-            raise ServerFailed(
-                f"Redis (process {pid}) in {self.directory} does not end: look at {self.log} and end it yourself.",
-                log=self.log,
-            )
-        self._pid_path.unlink(missing_ok=True)
-        self.socket.unlink(missing_ok=True)
+        return processes.start_detached(self._command(), log=self.log)
 
     def _command(self) -> list[str]:
         settings = {
@@ -102,21 +85,3 @@ class Redis:
             str(find_redis()),
             *(part for name, value in settings.items() for part in (f"--{name}", value)),
         ]
-
-    def _becomes_ready(self, pid: int, *, timeout_s: float) -> bool:
-        """Wait until the server `pid` answers; False if it ends, or does not answer in time."""
-        processes.wait_until(
-            lambda: self._answers() or not processes.is_alive(pid, self.directory), timeout_s=timeout_s
-        )
-        return processes.is_alive(pid, self.directory) and self._answers()
-
-    def _answers(self) -> bool:
-        """True once PING is answered by PONG; while it reads its file it answers LOADING."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(2.0)
-            try:
-                client.connect(str(self.socket))
-                client.sendall(b"PING\r\n")
-                return client.recv(64).startswith(b"+PONG")
-            except OSError:
-                return False

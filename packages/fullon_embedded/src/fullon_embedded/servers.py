@@ -20,16 +20,16 @@ import os
 import re
 import stat
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fullon_embedded.disk import explained_by_full_disk
 from fullon_embedded.errors import DataDirectoryBusy, DataDirectoryUnusable
 from fullon_embedded.postgres import Postgres
-from fullon_embedded.processes import POLL_S
 from fullon_embedded.redis_server import Redis
+from fullon_embedded.server import Report, Server, Waiting
 
 # sockaddr_un holds 108 bytes on Linux and 104 elsewhere, the closing zero included.
 SOCKET_PATH_BYTES_MAX = 107 if sys.platform == "linux" else 103
@@ -49,13 +49,18 @@ class EmbeddedServers:
         postgres: bool = True,
         redis: bool = True,
         durable: bool = True,
+        guest: bool = False,
         start_timeout_s: float = 120.0,
+        report: Report = lambda _: None,
     ) -> None:
         # Resolved: two users who spell it differently must mean one directory.
         self.data_dir = _home_expanded(data_dir).resolve()
         self._wanted = (postgres, redis)
         self._durable = durable
+        self._guest = guest
         self._start_timeout_s = start_timeout_s
+        self._report = report
+        self._left_alone: frozenset[str] = frozenset()
         self._clients_fd: int | None = None
         self._owner_pid = 0
 
@@ -73,26 +78,34 @@ class EmbeddedServers:
 
         Raises: as ``start``.
         """
-        with self._start_lock():
+        with explained_by_full_disk(self.data_dir), self._start_lock():
             self._start_servers()
 
     def pids(self) -> dict[str, int | None]:
-        """Return the process id of each server by name; None for one that does not run."""
+        """Return the process id of each server by name: None for one that does not run, 0 for one out of sight."""
         return {server.name: server.pid() for server in self._servers()}
 
     def start(self) -> None:
         """Join the users of the servers, starting what does not run; blocks, usually 0.1 to 1 s.
+
+        A server that loads its data or recovers is waited for, however long that takes.
 
         Raises:
             EmbeddedError: one of its kinds, each a sentence with what to do.
         """
         if self._clients_fd is not None:
             raise RuntimeError(f"the servers in {self.data_dir} are already in use by this object")
+        with explained_by_full_disk(self.data_dir):
+            self._join()
+
+    def _join(self) -> None:
         self._prepare_directories()
         with self._start_lock():
             self._clients_fd = self._open_lock("clients.lock")
             self._owner_pid = os.getpid()
             try:
+                if self._guest and _try_exclusive(self._clients_fd):
+                    self._left_alone = frozenset(one.name for one in self._both() if one.pid() is not None)
                 fcntl.flock(self._clients_fd, fcntl.LOCK_SH)
                 self._start_servers()
             except BaseException:
@@ -135,6 +148,12 @@ class EmbeddedServers:
                         path=self.data_dir,
                     )
                 self._stop_servers()
+                for server in self._both():
+                    if server.pid() is not None:
+                        raise DataDirectoryBusy(
+                            f"{server.name} in {self.data_dir} runs in another container: stop it there.",
+                            path=self.data_dir,
+                        )
             finally:
                 os.close(fd)
 
@@ -174,15 +193,15 @@ class EmbeddedServers:
     ) -> None:
         await asyncio.shield(asyncio.to_thread(self.close))
 
-    def _servers(self) -> list[Postgres | Redis]:
+    def _servers(self) -> list[Server]:
+        return [server for server, is_wanted in zip(self._both(), self._wanted, strict=True) if is_wanted]
+
+    def _both(self) -> tuple[Server, Server]:
         sockets = self._sockets()
-        postgres, redis = self._wanted
-        servers: list[Postgres | Redis] = []
-        if postgres:
-            servers.append(Postgres(self.data_dir, sockets, durable=self._durable))
-        if redis:
-            servers.append(Redis(self.data_dir, sockets, durable=self._durable))
-        return servers
+        return (
+            Postgres(self.data_dir, sockets, durable=self._durable),
+            Redis(self.data_dir, sockets, durable=self._durable),
+        )
 
     def _sockets(self) -> Path:
         """Return the socket directory: inside the data directory, or a short one if that path cannot be used.
@@ -214,17 +233,16 @@ class EmbeddedServers:
                 directory.chmod(0o700)
 
     def _start_servers(self) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
         for server in self._servers():
-            server.ensure_running(timeout_s=max(1.0, deadline - time.monotonic()))
+            server.ensure_running(silence_max_s=self._start_timeout_s, report=self._report)
 
-    def _stop_servers(self) -> None:
-        sockets = self._sockets()
+    def _stop_servers(self, *, but: Collection[str] = ()) -> None:
         with contextlib.ExitStack() as stops:
             # Both, whatever this user had asked for, and the second even if the first fails.
-            stops.callback(self._remove_outside_directory, sockets)
-            stops.callback(Redis(self.data_dir, sockets).stop)
-            stops.callback(Postgres(self.data_dir, sockets).stop)
+            stops.callback(self._remove_outside_directory, self._sockets())
+            for server in reversed(self._both()):
+                if server.name not in but:
+                    stops.callback(server.stop)
 
     def _remove_outside_directory(self, sockets: Path) -> None:
         """Leave nothing of ours in /tmp; a directory that is not empty stays."""
@@ -239,7 +257,7 @@ class EmbeddedServers:
             return
         try:
             if not keep_running and _try_exclusive(fd):
-                self._stop_servers()
+                self._stop_servers(but=self._left_alone)
         finally:
             # Unlock, not only close: a forked child may hold a copy of the descriptor.
             fcntl.flock(fd, fcntl.LOCK_UN)
@@ -255,17 +273,17 @@ class EmbeddedServers:
     @contextlib.contextmanager
     def _start_lock(self) -> Iterator[None]:
         fd = self._open_lock("start.lock")
-        # Whoever holds it may be recovering a big database.
-        deadline = time.monotonic() + self._start_timeout_s
+        waiting = Waiting(self._report, self._start_timeout_s)
+        what = f"another process starts or stops the servers in {self.data_dir}"
         try:
             while not _try_exclusive(fd):
-                if time.monotonic() >= deadline:
+                # It may be waiting for a big database to recover.
+                if not waiting.goes_on(lambda: what, shows_life=any(one.is_starting() for one in self._both())):
                     raise DataDirectoryBusy(
                         f"Another process has been starting or stopping the servers in {self.data_dir} for "
                         f"{self._start_timeout_s:.0f} s: look at the logs there and end it.",
                         path=self.data_dir,
                     )
-                time.sleep(POLL_S)
             yield
         finally:
             os.close(fd)
@@ -277,7 +295,9 @@ def start_servers(
     postgres: bool = True,
     redis: bool = True,
     durable: bool = True,
+    guest: bool = False,
     start_timeout_s: float = 120.0,
+    report: Report = lambda _: None,
 ) -> EmbeddedServers:
     """Return the servers of a data directory, to be entered with ``with`` or ``async with``.
 
@@ -285,14 +305,19 @@ def start_servers(
         data_dir: default FULLON_DATA_DIR, else ~/.local/share/fullon. Made if missing, mode 0700, kept.
         postgres, redis: which of the two is wanted.
         durable: False gives up safety against power loss (never against kill -9) for speed; for tests.
-        start_timeout_s: bound of the start, recovery after a kill included.
+        guest: True leaves servers that run without any user (their user was killed, or ``env`` started them) as
+            they were; what the guest itself has started stops with its last user.
+        start_timeout_s: how long a server may show no sign of life; loading data and recovery are signs of life.
+        report: is given a sentence every few seconds while a server is waited for, in the thread that waits.
     """
     return EmbeddedServers(
         data_dir if data_dir is not None else default_data_dir(),
         postgres=postgres,
         redis=redis,
         durable=durable,
+        guest=guest,
         start_timeout_s=start_timeout_s,
+        report=report,
     )
 
 
