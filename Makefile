@@ -4,6 +4,7 @@
 #   make test      lint, types and every test
 #   make run       the daemon against the real exchanges
 #   make soak      faults of every kind, then an audit   (MINUTES=10 SEED=7)
+#   make check-systemd   install, kill, upgrade and remove the service under a real systemd, as root
 #   make bench     every figure beside its bare limit, about half an hour on an idle machine
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter .venv is made with.
@@ -33,7 +34,7 @@ DATA_DIR := $(if $(FULLON_DATA_DIR),--data-dir "$(FULLON_DATA_DIR)")
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install test format lint types fault soak bench demo run lock clean
+.PHONY: help install test format lint types fault soak check-systemd bench demo run lock clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +72,10 @@ fault: install
 
 soak: install
 	$(BIN)/python tests/soak/soaking.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),7)
+
+# Not part of `test`: it boots a Debian, and needs root, debootstrap and systemd-nspawn.
+check-systemd: install
+	$(BIN)/python tests/systemd/checking.py
 
 bench: install
 	@set -e; for program in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$program"; $(BIN)/python "$$program"; done

@@ -44,6 +44,7 @@ WRITTEN = (
 
 
 def init(
+    context: typer.Context,
     symbols: Annotated[
         list[str] | None,
         typer.Argument(metavar="SYMBOL", help="What to collect: kraken:BTC/USD, 'binance:*/USDT'."),
@@ -56,7 +57,10 @@ def init(
         int | None, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")
     ] = None,
     mail: Annotated[str | None, typer.Option("--mail", metavar="MAIL", help="Whose exchanges these are.")] = None,
-    write: Annotated[Path, typer.Option("--write", metavar="FILE", help="Where settings are kept.")] = Path(".env"),
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FILE", help="Where settings are kept (default: --env-file, .env)."),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Set everything up: databases, schema, admin, what to collect, and a .env that only its owner can read.
@@ -84,7 +88,7 @@ def init(
     with servers(create=True):
         complete(_create())
         console.print("databases, schema and admin are there")
-        _write_env(write, kept)
+        _write_env(write or (context.parent and context.parent.params.get("env_file")) or Path(".env"), kept)
         if asking and not venues and not names:
             venues, names = _ask_symbols()
         days = BACKTEST_DAYS if backtest is None else backtest
