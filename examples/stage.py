@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fullon_cache import CacheError, ConnectionPool, ProcessCache
-from fullon_embedded import EmbeddedError, start_servers
+from fullon_embedded import EmbeddedError, start_servers, stopping_in_order
+from fullon_embedded.stop_signals import not_ignored, uninterrupted_end
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_exchange.errors import ExchangeError, UnknownSymbol
 from fullon_exchange.queue import ExchangeQueue, RestHandler
@@ -122,6 +123,7 @@ def run(parser: Parser, play: Callable[[Namespace, Console], Coroutine[Any, Any,
         load_env_file(Path(__file__).parent.parent / ".env")
         configure_logger(level=os.environ.get("LOG_LEVEL") or "WARNING")
         with ExitStack() as stack:
+            stack.enter_context(stopping_in_order())
             if not getattr(options, "watch", False):
                 # Of their own, so that a daemon on the default servers is never disturbed.
                 os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / ".local/share/fullon-examples"))
@@ -130,7 +132,7 @@ def run(parser: Parser, play: Callable[[Namespace, Console], Coroutine[Any, Any,
             if missing:
                 servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
                 os.environ.update(servers.environment())
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with uninterrupted_end(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return 0 if runner.run(_play(play, options, console)) else 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: {STOPPED}", file=sys.stderr)
@@ -143,7 +145,7 @@ def run(parser: Parser, play: Callable[[Namespace, Console], Coroutine[Any, Any,
 async def _play(
     play: Callable[[Namespace, Console], Coroutine[Any, Any, bool]], options: Namespace, console: Console
 ) -> bool:
-    """Play until done; the first SIGINT or SIGTERM ends it in order, and what is being tidied up is waited for."""
+    """Play until done; the first stop signal ends it in order, and what is being tidied up is waited for."""
     task = asyncio.current_task()
     stopped = False
 
@@ -153,7 +155,7 @@ async def _play(
             stopped = True
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *not_ignored()):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     parts = 6 if getattr(options, "run_all", False) else 1
     try:

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 from collections import ChainMap
-from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import uvloop
 from rich.console import Console
 
 from fullon_cache import CacheError
-from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
+from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers, stopping_in_order
+from fullon_embedded.stop_signals import leave_dead_terminal, not_ignored, uninterrupted_end
 from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, TransientStorageError
@@ -54,6 +55,8 @@ DEBOUNCE_S = 0.2
 SERVER_RETRY_S = 5.0
 SERVERS_CHECK_S = 1.0
 INTERRUPTED = 130
+START_EXTENSION_S = 60
+"""How much more time systemd is asked for while a server recovers; it is asked every few seconds."""
 
 _log = get_component_logger("fullon.ohlcv.daemon")
 
@@ -213,7 +216,8 @@ class OhlcvServiceDaemon:
             return
         self._condition.become(Doing.WAITING, why)
         if self._console is not None:
-            self._console.print(f"{self._condition.sentence} · Ctrl-C ends it", markup=False, highlight=False)
+            with suppress(OSError):  # a terminal that has gone ends nothing by itself
+                self._console.print(f"{self._condition.sentence} · Ctrl-C ends it", markup=False, highlight=False)
 
     async def _stay_writer(self, lock: WriterLock) -> None:
         """End collecting when another daemon has become the writer while the database was away from us."""
@@ -425,7 +429,10 @@ def _by_name(
 async def serve(
     console: Console | None = None, *, servers: EmbeddedServers | None = None, duration_s: float | None = None
 ) -> None:
-    """Run a daemon until SIGTERM, SIGINT or `duration_s`; a second signal ends it at once."""
+    """Run a daemon until SIGTERM, SIGINT, SIGHUP or `duration_s`; a second SIGTERM or SIGINT ends it at once.
+
+    A terminal that goes away sends SIGHUP twice, the kernel's and the shell's: that is one request.
+    """
     daemon = OhlcvServiceDaemon(console=console, servers=servers)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -435,8 +442,13 @@ async def serve(
             task.cancel()
         daemon.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    def on_hangup() -> None:
+        leave_dead_terminal()
+        daemon.stop()
+
+    loop.add_signal_handler(signal.SIGINT, on_signal)
+    for number in not_ignored():
+        loop.add_signal_handler(number, on_hangup if number is signal.SIGHUP else on_signal)
     if duration_s is not None:
         loop.call_later(duration_s, daemon.stop)
     try:
@@ -464,13 +476,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         load_env_file(options.env_file)
         OhlcvServiceConfig.from_env()
-        with ExitStack() as stack:
+        with stopping_in_order():
             console = take_terminal()
-            servers: EmbeddedServers | None = None
-            if missing := missing_servers():
-                servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
-                os.environ.update(servers.environment())
-            run(serve(console, servers=servers, duration_s=options.duration))
+            with embedded_servers(console) as servers:
+                run(serve(console, servers=servers, duration_s=options.duration))
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
         print(f"fullon-ohlcv-service: {error}", file=sys.stderr)
         return 1
@@ -490,9 +499,33 @@ def take_terminal() -> Console | None:
     return console
 
 
+@contextmanager
+def embedded_servers(console: Console | None) -> Iterator[EmbeddedServers | None]:
+    """Have embedded servers in place of those that the environment does not name, and name them there; None if it does.
+
+    While one of them loads or recovers, that is logged, shown on `console`, and systemd is asked for more time.
+    """
+    missing = missing_servers()
+    if not missing:
+        yield None
+        return
+    manager = ServiceManager.from_env()
+
+    def report(sentence: str) -> None:
+        _log.info(sentence)
+        if console is not None:
+            console.print(sentence, markup=False, highlight=False)
+        if manager is not None:
+            manager.tell(STATUS=sentence, EXTEND_TIMEOUT_USEC=START_EXTENSION_S * 1_000_000)
+
+    with start_servers(postgres="postgres" in missing, redis="redis" in missing, report=report) as servers:
+        os.environ.update(servers.environment())
+        yield servers
+
+
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    """Run `work` on uvloop; what comes after is the end, and no signal cuts it short."""
+    with uninterrupted_end(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 
 

@@ -5,13 +5,12 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from fullon_cache import CacheError
-from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
+from fullon_embedded import EmbeddedError, EmbeddedServers, stopping_in_order
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.store import TimeseriesStore
@@ -20,7 +19,7 @@ from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE, ke
 from fullon_ohlcv_service.commands.screen import make_console
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
-from fullon_ohlcv_service.daemon import INTERRUPTED, run, serve, take_terminal
+from fullon_ohlcv_service.daemon import INTERRUPTED, embedded_servers, run, serve, take_terminal
 from fullon_ohlcv_service.errors import ConfigurationError, ServiceError
 from fullon_orm import DatabaseContext, init_db
 from fullon_orm.errors import OrmError
@@ -62,7 +61,7 @@ def _symbol(name: str, cat_ex_id: int, backtest_days: int) -> Symbol:
     return Symbol(symbol=name, cat_ex_id=cat_ex_id, updateframe="1m", backtest=backtest_days, base=base, quote=quote)
 
 
-async def demonstrate(console: Console | None, servers: EmbeddedServers, duration_s: float | None) -> None:
+async def demonstrate(console: Console | None, servers: EmbeddedServers | None, duration_s: float | None) -> None:
     """Run market and daemon until stopped, then compare what was stored with the truth."""
     async with SimulatedMarket(VENUES, seed=SEED) as market:
         os.environ.update(market.environment())
@@ -107,11 +106,10 @@ def main(arguments: Sequence[str] = ()) -> int:
         for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
             os.environ.pop(name, None)
         keep_log()
-        with ExitStack() as stack:
+        with stopping_in_order():
             console = take_terminal()
-            servers = stack.enter_context(start_servers())
-            os.environ.update(servers.environment())
-            run(demonstrate(console, servers, duration_s))
+            with embedded_servers(console) as servers:
+                run(demonstrate(console, servers, duration_s))
     except (ServiceError, EmbeddedError, OrmError, StorageError, CacheError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

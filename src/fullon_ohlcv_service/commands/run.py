@@ -1,23 +1,21 @@
 """`fullon-ohlcv run` and `fullon-ohlcv demo`: the daemon itself."""
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fullon_embedded import EmbeddedServers, start_servers
+from fullon_embedded import stopping_in_order
 from fullon_ohlcv_service import daemon
 from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, keep_log
-from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 
 Duration = Annotated[float | None, typer.Option("--duration", min=0.1, metavar="SECONDS", help="Stop after this long.")]
 
 
 def run(duration: Duration = None) -> None:
-    """Collect until Ctrl-C or SIGTERM; on a terminal with a live table.
+    """Collect until Ctrl-C, SIGTERM or the end of the terminal; on a terminal with a live table.
 
     A second daemon on the same database waits, and takes over when the first ends. Its log is what
     `fullon-ohlcv logs` shows.
@@ -28,13 +26,10 @@ def run(duration: Duration = None) -> None:
     """
     OhlcvServiceConfig.from_env()
     keep_log()
-    with ExitStack() as stack:
+    with stopping_in_order():
         console = daemon.take_terminal()
-        servers: EmbeddedServers | None = None
-        if missing := missing_servers():
-            servers = stack.enter_context(start_servers(postgres="postgres" in missing, redis="redis" in missing))
-            os.environ.update(servers.environment())
-        daemon.run(daemon.serve(console, servers=servers, duration_s=duration))
+        with daemon.embedded_servers(console) as servers:
+            daemon.run(daemon.serve(console, servers=servers, duration_s=duration))
 
 
 def demo(context: typer.Context, duration: Duration = None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fullon_cache import CacheError
-from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers
+from fullon_embedded import EmbeddedError, EmbeddedServers, start_servers, stopping_in_order
+from fullon_embedded.disk import FULL_BYTES, describe_full, free_bytes
 from fullon_embedded.servers import default_data_dir
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_exchange.errors import ExchangeError
@@ -65,8 +67,12 @@ def database_runs() -> bool:
 def servers(*, create: bool = False) -> Iterator[None]:
     """Have servers: those that the environment names, or the embedded ones, which other programs may be using.
 
+    A command starts embedded servers where none run, and stops those again. One that runs it never ends, whatever it
+    answers, and one that starts it waits for.
+
     Raises:
-        CommandError: nothing has been set up yet, and `create` is not asked for.
+        CommandError: nothing has been set up yet, and `create` is not asked for; or the disk of the embedded servers
+            is full, and something has failed.
     """
     missing = missing_servers()
     if not missing:
@@ -80,14 +86,26 @@ def servers(*, create: bool = False) -> Iterator[None]:
             f"nothing is set up in {directory} yet: `fullon-ohlcv init` does it; "
             "--data-dir names another directory, DB_HOST a server of yours"
         )
-    with start_servers(postgres="postgres" in missing, redis="redis" in missing) as running:
+    embedded = start_servers(
+        postgres="postgres" in missing, redis="redis" in missing, guest=True, report=_report_waiting
+    )
+    with stopping_in_order(), embedded as running:
         address = running.environment()
         os.environ.update(address)
         try:
             yield
+        except KNOWN_ERRORS as error:
+            if free_bytes(directory) < FULL_BYTES:
+                raise CommandError(f"{describe_full(directory)} ({error})") from error
+            raise
         finally:
             for name in address:
                 os.environ.pop(name, None)
+
+
+def _report_waiting(sentence: str) -> None:
+    """Report on standard error, which leaves the output of the command as it is."""
+    print(f"fullon-ohlcv: {sentence}", file=sys.stderr, flush=True)
 
 
 def complete(work: Coroutine[Any, Any, Result], *, create: bool = False) -> Result:
