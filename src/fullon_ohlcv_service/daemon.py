@@ -26,6 +26,7 @@ from fullon_ohlcv_service.commands.places import keep_log
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
+from fullon_ohlcv_service.disk_watch import DiskWatch
 from fullon_ohlcv_service.errors import ServiceError
 from fullon_ohlcv_service.health import Collecting, Condition, Doing
 from fullon_ohlcv_service.http_server import HttpServer
@@ -166,6 +167,9 @@ class OhlcvServiceDaemon:
         if (address := config.http_address) is not None:
             self._http = HttpServer(address, self._condition)
             parts["http"] = self._http.run
+        if self._servers is not None:
+            self._condition.disk = DiskWatch(self._servers.data_dir, config)
+            parts["disk"] = self._condition.disk.run
         if (manager := ServiceManager.from_env()) is not None:
             parts["systemd"] = SystemdReport(manager, self._condition).run
         async with Supervisor("fullon.ohlcv.daemon", _by_name(parts)) as running:
@@ -241,6 +245,7 @@ class OhlcvServiceDaemon:
     async def _collect(self, runtime: Runtime, lock: WriterLock) -> None:
         config = runtime.config
         self._runtime = runtime
+        runtime.disk = self._condition.disk
         self._collected = set()
         self._refused = {}
         historic = [HistoricOHLCVCollector(runtime=runtime), HistoricTradeCollector(runtime=runtime)]

@@ -11,6 +11,7 @@ from fullon_exchange.errors import ExchangeError, NotSupported
 from fullon_exchange.interface import Exchange
 from fullon_log import get_component_logger
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.disk_watch import DiskWatch
 from fullon_ohlcv_service.live import LiveCollector
 from fullon_ohlcv_service.proof_check import ProofChecker
 from fullon_ohlcv_service.recheck import Rechecker
@@ -61,6 +62,8 @@ class Condition:
         self.why = ""
         self.collecting: Collecting | None = None
         """What it collects with; None unless it is collecting, or stopping."""
+        self.disk: DiskWatch | None = None
+        """The disk of embedded servers; None where there are none."""
         self.changed = asyncio.Event()
         """Set with every change; whoever waits for it clears it."""
 
@@ -117,7 +120,13 @@ def find_stale(board: StatusBoard, now_us: int, limit_s: float) -> list[Stale]:
 
 
 def find_reasons(condition: Condition) -> list[Stale]:
-    """Return why the daemon is not ready; nothing where all data that are due are fresh."""
+    """Return why the daemon is not ready; nothing where all data that are due are fresh and there is room for more."""
+    disk = condition.disk
+    full = [Stale("", "", disk.problem)] if disk is not None and disk.is_short else []
+    return full + _find_reasons_of_data(condition)
+
+
+def _find_reasons_of_data(condition: Condition) -> list[Stale]:
     collecting = condition.collecting
     if condition.doing is not Doing.COLLECTING or collecting is None:
         return [Stale("", "", condition.sentence)]

@@ -247,7 +247,14 @@ class HistoricCollector(ABC):
     async def _find_gaps(self, exchange: Exchange) -> dict[Series, list[Interval]]:
         ranges = dict((await self._ranges(exchange)).values())
         gaps = await self._rt.store.gaps(ranges)
+        if self._must_not_backfill():
+            now_us = self._rt.clock.now_us()
+            gaps = {one: [gap for gap in intervals if is_repair(gap, now_us)] for one, intervals in gaps.items()}
         return {series: intervals for series, intervals in gaps.items() if intervals}
+
+    def _must_not_backfill(self) -> bool:
+        """Tell whether what room the disk has left is for live data and repairs."""
+        return self._rt.disk is not None and self._rt.disk.is_short
 
     async def _ranges(self, exchange: Exchange) -> dict[WantedSymbol, tuple[Series, Interval]]:
         """Return the series of each wanted symbol, and what history has to fill of it."""
@@ -332,7 +339,7 @@ class HistoricCollector(ABC):
                     stored, page_us = await self._take_page(exchange, series, page)
                     rows += stored
                     settled_us += page_us
-                    if loop.time() > until_s:
+                    if loop.time() > until_s or (urgency is Urgency.BACKFILL and self._must_not_backfill()):
                         return rows, settled_us
         return rows, settled_us
 

@@ -120,7 +120,14 @@ class HttpServer:
             {"exchange": one.exchange or None, "symbol": one.symbol or None, "reason": one.reason}
             for one in found[:REASONS_MAX]
         ]
-        answer = {"ready": not found, "reasons": reasons, "reasons_left_out": len(found) - len(reasons)}
+        disk = self._condition.disk
+        warnings = [disk.problem] if disk is not None and disk.problem and not disk.is_short else []
+        answer = {
+            "ready": not found,
+            "reasons": reasons,
+            "reasons_left_out": len(found) - len(reasons),
+            "warnings": warnings,
+        }
         return _json(answer, 503 if found else 200)
 
     async def _status(self, request: web.Request) -> web.Response:

@@ -20,6 +20,7 @@ from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.closings import Closings
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.disk_watch import DiskWatch
 from fullon_ohlcv_service.markets import Markets
 from fullon_ohlcv_service.measured_store import MeasuredStore
 from fullon_ohlcv_service.status import StatusBoard
@@ -148,6 +149,8 @@ class Runtime:
     board: StatusBoard
     closings: Closings
     markets: Markets = field(default_factory=Markets)
+    disk: DiskWatch | None = None
+    """The disk of embedded servers; None where there are none."""
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Names this run of the program in what it leaves in Redis."""
 

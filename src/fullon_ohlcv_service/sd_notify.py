@@ -95,8 +95,9 @@ class SystemdReport:
 def describe(condition: Condition) -> str:
     """Return in one line what a daemon is doing and how it goes."""
     collecting = condition.collecting
+    disk = f"; {condition.disk.problem}" if condition.disk is not None and condition.disk.problem else ""
     if condition.doing is not Doing.COLLECTING or collecting is None:
-        return condition.sentence
+        return condition.sentence + disk
     lines = collecting.runtime.board.lines()
     phases = Counter(line.phase.value for line in lines)
     parts = [f"{count} {phase}" for phase, count in phases.items()]
@@ -105,4 +106,4 @@ def describe(condition: Condition) -> str:
         sentence += f": {', '.join(parts)}"
     if stale := [one for one in find_reasons(condition) if one.symbol]:
         sentence += f"; {len(stale)} not fresh, {stale[0].exchange} {stale[0].symbol} first: {stale[0].reason}"
-    return sentence
+    return sentence + disk

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import resource
-import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +29,7 @@ from fullon_ohlcv.writer_lock import find_writer
 from fullon_ohlcv_service.commands.environment import is_demo, say_command
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
+from fullon_ohlcv_service.disk_watch import read_room
 from fullon_orm.errors import DatabaseUnavailable, OrmError
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ POSTGRES_MIN = 150_000
 REDIS_MIN = (6, 2)
 SKEW_WARN_S = 2.0
 SKEW_MAX_S = 10.0
-FREE_WARN_BYTES = 5_000_000_000
-FREE_MIN_BYTES = 500_000_000
 FILES_MIN = 1024
 CLOSE_S = 5.0
 CONNECT_S = 2.0
@@ -132,16 +130,14 @@ def check_origins(*, is_demo: bool) -> Iterator[Check]:
                 yield warn("origins", found, f"unset {variable} for the real exchange")
 
 
-def check_machine(directory: Path | None) -> Iterator[Check]:
+def check_machine(directory: Path | None, config: OhlcvServiceConfig) -> Iterator[Check]:
     """Look at disk and open files; `directory` is that of the embedded servers."""
     place = directory or Path.cwd()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    found = f"{free / 1e9:,.1f} GB free at {place}"
-    if free < FREE_MIN_BYTES:
-        yield fail("disk", found, "make room, or move the servers with FULLON_DATA_DIR")
-    elif free < FREE_WARN_BYTES:
+    room = read_room(place, config)
+    found = f"{room.free_bytes / 1e9:,.1f} GB free at {place}"
+    if room.is_short:
+        yield fail("disk", room.sentence, "make room, or move the servers with FULLON_DATA_DIR")
+    elif room.is_low:
         yield warn("disk", found, "make room soon: a busy symbol takes about 1 GB of trades a month")
     else:
         yield well("disk", found)

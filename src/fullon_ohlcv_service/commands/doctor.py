@@ -60,7 +60,7 @@ def _examine(env_file: Path, *, is_demo: bool) -> list[Check]:
     """Make every check that the ones before it leave possible."""
     found = [*check_settings(env_file), *check_clock(), *check_origins(is_demo=is_demo)]
     missing = missing_servers()
-    found += check_machine(embedded_directory() if missing else None)
+    found += check_machine(embedded_directory() if missing else None, _config())
     be_quiet()
     with ExitStack() as stack:
         try:
@@ -77,12 +77,16 @@ def _examine(env_file: Path, *, is_demo: bool) -> list[Check]:
     return found
 
 
-async def _examine_servers() -> list[Check]:
+def _config() -> OhlcvServiceConfig:
+    """Return the settings, or the defaults where they cannot be used, which is reported already."""
     try:
-        config = OhlcvServiceConfig.from_env()
+        return OhlcvServiceConfig.from_env()
     except ValueError:
-        config = OhlcvServiceConfig.model_construct()  # said already; the rest is looked at with the defaults
-    return [check async for check in _all(config)]
+        return OhlcvServiceConfig.model_construct()
+
+
+async def _examine_servers() -> list[Check]:
+    return [check async for check in _all(_config())]
 
 
 async def _all(config: OhlcvServiceConfig) -> AsyncIterator[Check]:

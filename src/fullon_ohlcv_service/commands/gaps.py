@@ -1,6 +1,6 @@
 """`fullon-ohlcv gaps`: what is missing, why, for how long it can still be had, and what is being done about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import typer
@@ -15,7 +15,7 @@ from fullon_ohlcv.records import CoverageRun, Interval, State
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, SymbolNames, make_console, note, print_json
-from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.session import complete, open_ledger
 from fullon_ohlcv_service.commands.status_of import TAIL_MAX_US, Report, SymbolLine, read_report
 from fullon_ohlcv_service.commands.times import iso, say_span, say_time, say_when
 from fullon_ohlcv_service.gap_order import reach_us
@@ -88,7 +88,7 @@ def gaps(
 async def _find(symbols: list[str] | None, exchange: str | None) -> tuple[list[Gap], int]:
     async with open_ledger() as ledger:
         chosen = {(one.exchange, one.symbol): one for one in ledger.choose(symbols, exchange)}
-        only = Ledger(ledger.config, ledger.clock, ledger.store, chosen, ledger.known)
+        only = replace(ledger, wanted=chosen)
         report = await read_report(only)
         wanted = {await ledger.candles(*key): ledger.interval(one) for key, one in chosen.items()}
         maps = await ledger.store.coverage_maps(wanted)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,6 +42,8 @@ KNOWN_ERRORS = (
 )
 """What is said in one sentence; anything else is a defect and shows where it happened."""
 Result = TypeVar("Result")
+_used_directory: ContextVar[Path | None] = ContextVar("used_directory", default=None)
+"""Of the embedded servers that a command uses."""
 
 
 def nothing_yet() -> str:
@@ -92,6 +95,7 @@ def servers(*, create: bool = False) -> Iterator[None]:
     with stopping_in_order(), embedded as running:
         address = running.environment()
         os.environ.update(address)
+        used = _used_directory.set(directory)
         try:
             yield
         except KNOWN_ERRORS as error:
@@ -99,6 +103,7 @@ def servers(*, create: bool = False) -> Iterator[None]:
                 raise CommandError(f"{describe_full(directory)} ({error})") from error
             raise
         finally:
+            _used_directory.reset(used)
             for name in address:
                 os.environ.pop(name, None)
 
@@ -133,6 +138,8 @@ class Ledger:
     wanted: Mapping[tuple[str, str], WantedSymbol]
     known: Mapping[tuple[str, str, str], Series]
     """Every series of the store by exchange, symbol and channel."""
+    embedded: Path | None = None
+    """Where the embedded servers keep their data; None where others are used."""
 
     def interval(self, one: WantedSymbol) -> Interval:
         """Return what is wanted of a symbol: its back-fill, up to the last minute that has settled."""
@@ -203,4 +210,5 @@ async def open_ledger() -> AsyncIterator[Ledger]:
         async with store.connection("list the series") as connection:
             rows = await connection.fetch("SELECT series_id, exchange, symbol, channel FROM series")
         known = {tuple(row)[1:]: Series(*row) for row in rows}
-        yield Ledger(config, clock, store, {(one.exchange, one.symbol): one for one in sorted(wanted)}, known)
+        embedded = _used_directory.get()
+        yield Ledger(config, clock, store, {(one.exchange, one.symbol): one for one in sorted(wanted)}, known, embedded)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -113,7 +114,7 @@ def _only(ledger: Ledger, exchange: str | None) -> Ledger:
     chosen = {(one.exchange, one.symbol): one for one in ledger.choose(None, exchange)}
     if not chosen:
         raise CommandError(f"no symbol of {exchange!r} is collected")
-    return Ledger(ledger.config, ledger.clock, ledger.store, chosen, ledger.known)
+    return replace(ledger, wanted=chosen)
 
 
 def draw(report: Report, console: Console, *, everything: bool) -> RenderableType:

@@ -15,6 +15,7 @@ from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.session import Ledger, nothing_yet
 from fullon_ohlcv_service.commands.times import iso, say_span
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.disk_watch import read_room
 from fullon_ohlcv_service.reporter import COMPONENT
 from fullon_ohlcv_service.status import Phase
 
@@ -146,6 +147,8 @@ async def read_report(ledger: Ledger) -> Report:
         troubles.append(f"the daemon does not run, nothing is collected: {say_command('run')} starts it")
     elif daemon is not None and daemon["heartbeat_age_s"] > SILENT_S:
         troubles.append(f"the daemon has been silent for {daemon['heartbeat_age_s']:.0f} s: see {say_command('logs')}")
+    if (full := _find_short_disk(ledger)) is not None:
+        troubles.append(full)
     if not ledger.wanted:
         troubles.append(nothing_yet())
     lines = await _read_lines(ledger, records if writer is not None else None)
@@ -155,6 +158,14 @@ async def read_report(ledger: Ledger) -> Report:
         silent = find_silent(lines, STALE_S + interval_s)
         troubles += [_silence(name, lag_s) for name, lag_s in silent.items()]
     return Report(ledger.clock.now_us(), writer, daemon, lines, troubles, silent.keys())
+
+
+def _find_short_disk(ledger: Ledger) -> str | None:
+    """Return what is wrong with the disk of the embedded servers; None where nothing is, or there are none."""
+    if ledger.embedded is None:
+        return None
+    room = read_room(ledger.embedded, ledger.config)
+    return room.sentence if room.is_short else None
 
 
 def find_silent(lines: list[SymbolLine], limit_s: float) -> dict[str, float | None]:

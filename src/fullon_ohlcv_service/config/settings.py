@@ -89,6 +89,16 @@ class OhlcvServiceConfig(BaseSettings):
         default="needed",
         description="`needed`: trades only where candles are folded from them; `all`: of every exchange.",
     )
+    disk_free_warn_mb: float = Field(
+        default=5000,
+        ge=0,
+        description="With less than this free on the disk of embedded servers, in MB, the daemon warns.",
+    )
+    disk_free_min_mb: float = Field(
+        default=500,
+        ge=0,
+        description="With less than this free there, in MB, it is not ready and back-fills no more; live data go on.",
+    )
     http_bind: Annotated[str, AfterValidator(_checked_address)] = Field(
         default="127.0.0.1:9464",
         description="Where /metrics, /live, /ready and /status are served over HTTP; empty: nowhere.",
