@@ -15,7 +15,7 @@ from support import eventually
 
 from fullon_embedded import EmbeddedServers
 
-END_S = 60
+END_S = 120
 RUN = (*COMMAND, "run")
 DEMO = (*COMMAND, "--env-file", "/dev/null", "demo")
 
