@@ -62,8 +62,8 @@ def embedded_directory() -> Path:
 
 
 def database_runs() -> bool:
-    """Tell whether there is a database to ask: one that the environment names, or an embedded one that runs."""
-    return "postgres" not in missing_servers() or EmbeddedServers(default_data_dir()).pids()["PostgreSQL"] is not None
+    """Tell whether there is a database to ask: one that the environment names, or an embedded one that is ready."""
+    return "postgres" not in missing_servers() or EmbeddedServers(default_data_dir(), redis=False).are_ready()
 
 
 @contextmanager

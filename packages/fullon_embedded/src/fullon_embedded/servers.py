@@ -29,7 +29,7 @@ from fullon_embedded.disk import explained_by_full_disk
 from fullon_embedded.errors import DataDirectoryBusy, DataDirectoryUnusable
 from fullon_embedded.postgres import Postgres
 from fullon_embedded.redis_server import Redis
-from fullon_embedded.server import Report, Server, Waiting
+from fullon_embedded.server import Answer, Report, Server, Waiting
 
 # sockaddr_un holds 108 bytes on Linux and 104 elsewhere, the closing zero included.
 SOCKET_PATH_BYTES_MAX = 107 if sys.platform == "linux" else 103
@@ -84,6 +84,10 @@ class EmbeddedServers:
     def pids(self) -> dict[str, int | None]:
         """Return the process id of each server by name: None for one that does not run, 0 for one out of sight."""
         return {server.name: server.pid() for server in self._servers()}
+
+    def are_ready(self) -> bool:
+        """Tell at once whether each server takes requests now; nothing is started or waited for."""
+        return all(server.answer() is Answer.READY for server in self._servers())
 
     def start(self) -> None:
         """Join the users of the servers, starting what does not run; blocks, usually 0.1 to 1 s.
