@@ -146,8 +146,8 @@ def become_well(machine: Machine) -> None:
 
 
 def ask_as_an_operator(machine: Machine) -> None:
-    machine.run("useradd --create-home operator; echo 'operator ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/operator")
-    machine.run("cd /home/operator; sudo -u operator DB_HOST=/nowhere fullon-ohlcv status")
+    machine.run("useradd --create-home ada; echo 'ada ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ada")
+    machine.run("cd /home/ada; sudo -u ada DB_HOST=/nowhere fullon-ohlcv status")
     machine.run("cd /root; DB_HOST=/nowhere fullon-ohlcv status")
 
 
@@ -240,7 +240,8 @@ def simulated_market(machine: Machine) -> Iterator[str]:
             address = "{}:{}".format(*free.getsockname())
         yield "".join(f"{name}={value}\n" for name, value in {**environment, "OHLCV_HTTP_BIND": address}.items())
     finally:
-        market.terminate()
+        # In there: nsenter passes no signal on.
+        machine.run("pkill -TERM -f 'fullon-simulator serve'", codes=(0, 1))
         market.communicate(timeout=60)
 
 
@@ -279,7 +280,7 @@ def lay_out(root: Path) -> None:
     """Put in what a real machine gets from outside: the repository, and how the network is used."""
     repository = root / REPOSITORY.lstrip("/")
     subprocess.run(["git", "clone", "--quiet", "--bare", str(ROOT), str(repository)], check=True)
-    # With what is not committed yet, if there is any.
+    # With what is not committed yet, as far as git knows of it.
     with_changes = _git(ROOT, "stash", "create") or _git(ROOT, "rev-parse", "HEAD")
     _git(repository, "fetch", "--quiet", str(ROOT), with_changes)
     _git(repository, "update-ref", "refs/heads/main", with_changes)
