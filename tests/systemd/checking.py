@@ -34,6 +34,7 @@ PAGE = "docs/operations.md"
 UNIT = "fullon-ohlcv"
 SETTINGS = "/etc/fullon-ohlcv/env"
 REPOSITORY = "/srv/repository"
+HOME = "/root"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NETWORK_VARIABLES = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy")
 """How this machine reaches package indexes is passed on; their names begin like this."""
@@ -57,8 +58,8 @@ class Machine:
 
     def command(self, line: str) -> list[str]:
         """Return how a shell line is run in there, as root in /root with a login's environment."""
-        inside = ["env", "-i", f"PATH={PATH}", "HOME=/root", "TERM=dumb", "LANG=C.UTF-8"]
-        shell = ["bash", "-c", f"set -euo pipefail; cd /root; {line}"]
+        inside = ["env", "-i", f"PATH={PATH}", f"HOME={HOME}", "TERM=dumb", "LANG=C.UTF-8"]
+        shell = ["bash", "-c", f"set -euo pipefail; cd {HOME}; {line}"]
         return ["nsenter", "--target", str(self._leader), "--all", *inside, *shell]
 
     def run(self, line: str, *, codes: tuple[int, ...] = (0,), timeout_s: float = LINE_S) -> str:
@@ -107,7 +108,7 @@ def run_block(machine: Machine, heading: str, **places: str) -> None:
     text = (ROOT / PAGE).read_text(encoding="utf-8")
     line_no = text[: text.index(f"## {heading}\n")].count("\n")
     block = next(one for one in blocks_of(PAGE) if one.line > line_no and one.language == "sh")
-    directory = "/root"
+    directory = HOME
     for line in block.text.splitlines():
         written = line.partition("  #")[0].strip()
         for name, value in places.items():
@@ -148,7 +149,7 @@ def become_well(machine: Machine) -> None:
 def ask_as_an_operator(machine: Machine) -> None:
     machine.run("useradd --create-home ada; echo 'ada ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ada")
     machine.run("cd /home/ada; sudo -u ada DB_HOST=/nowhere fullon-ohlcv status")
-    machine.run("cd /root; DB_HOST=/nowhere fullon-ohlcv status")
+    machine.run(f"cd {HOME}; DB_HOST=/nowhere fullon-ohlcv status")
 
 
 def kill_the_daemon(machine: Machine) -> None:
@@ -307,7 +308,7 @@ def shared_paths() -> Iterator[tuple[Path, str]]:
             yield Path(name), name
     for name in (".config/pip", ".config/uv", ".cache/pip", ".cache/uv"):
         if (here := Path.home() / name).exists():
-            yield here, f"/root/{name}"
+            yield here, f"{HOME}/{name}"
     for name, value in os.environ.items():
         if name.startswith(NETWORK_VARIABLES):
             yield from (

@@ -48,6 +48,8 @@ DEFAULTS = {
     "OHLCV_ENABLE_HISTORICAL": "true",
     "OHLCV_TEST_MODE": "false",
     "OHLCV_COLLECT_TRADES": "needed",
+    "OHLCV_DISK_FREE_WARN_MB": "5000",
+    "OHLCV_DISK_FREE_MIN_MB": "500",
     "OHLCV_HTTP_BIND": "127.0.0.1:9464",
     "FULLON_DATA_DIR": "~/.local/share/fullon",
     "FULLON_KRAKEN_ORIGIN": "http://127.0.0.1:9101",
