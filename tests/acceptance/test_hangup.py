@@ -6,6 +6,7 @@ import pty
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,13 @@ async def test_a_daemon_under_nohup_goes_on_after_sighup(directory: Path) -> Non
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-async def test_a_signal_while_the_servers_start_leaves_none(directory: Path, number: signal.Signals) -> None:
-    async with started(*RUN, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL) as daemon:
+@pytest.mark.parametrize(("number", "interrupt"), [(signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_IGN)])
+async def test_a_signal_while_the_servers_start_leaves_none(
+    directory: Path, number: signal.Signals, interrupt: signal.Handlers
+) -> None:
+    nowhere = asyncio.subprocess.DEVNULL
+    with_interrupt = partial(signal.signal, signal.SIGINT, interrupt)
+    async with started(*RUN, stdout=nowhere, stderr=nowhere, preexec_fn=with_interrupt) as daemon:
         await eventually(lambda: running(directory)["PostgreSQL"] is not None, "the first server runs")
         daemon.send_signal(number)
         await end_of(daemon)
@@ -141,11 +146,15 @@ def _children(pid: int) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-async def test_a_command_that_has_started_servers_stops_them_on_sighup(directory: Path) -> None:
+@pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background of a script"])
+async def test_a_command_that_has_started_servers_stops_them_on_sighup(
+    directory: Path, interrupt: signal.Handlers
+) -> None:
     done = await asyncio.create_subprocess_exec(*COMMAND, "init", "--yes", stdout=asyncio.subprocess.DEVNULL)
     assert await end_of(done) == 0
     command = (*COMMAND, "status", "--watch", "--json")
-    async with started(*command, stdout=asyncio.subprocess.PIPE) as watching:
+    with_interrupt = partial(signal.signal, signal.SIGINT, interrupt)
+    async with started(*command, stdout=asyncio.subprocess.PIPE, preexec_fn=with_interrupt) as watching:
         assert watching.stdout is not None
         async with asyncio.timeout(END_S):
             assert await watching.stdout.readline()

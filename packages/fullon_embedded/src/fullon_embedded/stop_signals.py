@@ -36,6 +36,8 @@ def stopping_in_order() -> Iterator[None]:
             leave_dead_terminal()
         if not is_ending:
             is_ending = True
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+                raise KeyboardInterrupt  # as in the background of a script, where Ctrl-C means nothing
             # Whatever Ctrl-C means at the moment: an event loop cancels its task first.
             signal.raise_signal(signal.SIGINT)
 
