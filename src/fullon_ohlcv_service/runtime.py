@@ -14,8 +14,8 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError, VenueClosed
 from fullon_exchange.interface import Exchange, Listing
-from fullon_exchange.network import check_proxies
 from fullon_exchange.origin import resolve
+from fullon_exchange.proxies import check_proxies
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.closings import Closings

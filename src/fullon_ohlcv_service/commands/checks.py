@@ -19,8 +19,8 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.native import NativeExchange
-from fullon_exchange.network import describe, proxy_variable
 from fullon_exchange.origin import origin_variable, resolve
+from fullon_exchange.proxies import describe, proxy_variable
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv.connection import Target, connect, translated
 from fullon_ohlcv.errors import StorageError

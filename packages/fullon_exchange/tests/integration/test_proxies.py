@@ -18,7 +18,7 @@ from odd_exchanges.kraken import use
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeUnavailable
-from fullon_exchange.network import describe, proxy_of
+from fullon_exchange.proxies import describe, proxy_of
 
 Start = Callable[[Path], AbstractAsyncContextManager[LocalProxy]]
 STARTS: dict[str, Start] = {
