@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol, Self
 
+from fullon_exchange.exchange_clock import ExchangeClock
 from fullon_exchange.records import Candle, Channel, Event, Page, Trade
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class Exchange(Protocol):
 
     name: str
     traits: VenueTraits
+    clock: ExchangeClock
+    """Its own clock; what is over at this exchange is asked of this one."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
@@ -109,7 +112,11 @@ class Exchange(Protocol):
         """Return the gauge of the rate budget that the process shares for this venue."""
 
     async def fetch_time(self) -> int:
-        """Return the venue's own clock, in microseconds."""
+        """Return the venue's own clock, in microseconds; `clock` learns from it.
+
+        Raises:
+            NotSupported: the venue does not tell it.
+        """
 
     async def fetch_listings(self, *, age_max_s: float = 3600.0) -> Mapping[str, Listing]:
         """Return the venue's markets by unified symbol, read `age_max_s` ago at most (real seconds).

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fullon_exchange.budget import BudgetUse, shared_budget
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import NotSupported, UnknownSymbol, VenueClosed
+from fullon_exchange.exchange_clock import ExchangeClock, know_time
 from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.http import HttpClient
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
@@ -39,7 +40,7 @@ class NativeExchange:
         self.traits: VenueTraits = venue.traits
         if is_moved(self.name):
             self.traits = replace(self.traits, closed_reason=None)
-        self.clock = clock if clock is not None else Clock.from_env()
+        self.clock = ExchangeClock.beside(clock if clock is not None else Clock.from_env())
         self._venue = venue
         self._settle = settle if settle is not None else Settle()
         self._http: HttpClient | None = None
@@ -83,8 +84,11 @@ class NativeExchange:
         return self._client.budget.use()
 
     async def fetch_time(self) -> int:
-        """Return the venue's own clock, in microseconds."""
-        return await self._venue.fetch_time(self._client)
+        """Return the venue's own clock, in microseconds; `clock` learns from it."""
+        sent_us = self.clock.steady_us()
+        time_us = await self._venue.fetch_time(self._client)
+        self.clock.observe(time_us, sent_us=sent_us, received_us=self.clock.steady_us())
+        return time_us
 
     async def fetch_listings(self, *, age_max_s: float = _LISTINGS_AGE_MAX_S) -> Mapping[str, Listing]:
         """Return the venue's markets by unified symbol, read `age_max_s` ago at most (real seconds).
@@ -127,6 +131,7 @@ class NativeExchange:
                 symbol=symbol,
             )
         listing = await self.fetch_listing(symbol)
+        await know_time(self)
         source = self._venue.candles(self._client, listing, self._venue.timeframe(timeframe), urgency)
         async for page in candle_pages(source, start_us, end_us, clock=self.clock, settle=self._settle):
             yield page
@@ -143,6 +148,7 @@ class NativeExchange:
             TransientExchangeError: worth another try later.
         """
         listing = await self.fetch_listing(symbol)
+        await know_time(self)
         if not self.traits.trade_history:
             end_us = min(end_us, self._settle.until_us(self.clock))
             if start_us < end_us:

@@ -42,10 +42,16 @@ def test_before_the_first_answer_the_clocks_are_taken_to_agree() -> None:
 
 def test_a_ping_is_due_every_second_and_right_after_the_minute() -> None:
     proof = Proof(speed=1, grace_s=0.5, cadence_s=0)
-    proof.start_ping(100 * MINUTE_US + 58 * SECOND_US, 0)
-    assert proof.next_ping_us == 100 * MINUTE_US + 59 * SECOND_US
-    proof.start_ping(100 * MINUTE_US + 59_700_000, 0)
-    assert proof.next_ping_us == 101 * MINUTE_US + 500_000, "so that the watermark reaches the minute at once"
+    proof.start_ping(now_us := 100 * MINUTE_US + 58 * SECOND_US, 0)
+    assert proof.next_ping_us(now_us) == 100 * MINUTE_US + 59 * SECOND_US
+    proof.start_ping(now_us := 100 * MINUTE_US + 59_700_000, 0)
+    assert proof.next_ping_us(now_us) == 101 * MINUTE_US + 500_000, "so that the watermark reaches the minute at once"
+
+
+def test_a_clock_that_is_set_back_delays_no_ping() -> None:
+    proof = Proof(speed=1, grace_s=0.5, cadence_s=0)
+    proof.start_ping(100 * MINUTE_US, 0)
+    assert proof.next_ping_us(95 * MINUTE_US) == 95 * MINUTE_US
 
 
 def test_a_watermark_stays_behind_by_the_grace_and_never_goes_back() -> None:

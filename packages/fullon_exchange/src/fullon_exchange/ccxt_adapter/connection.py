@@ -391,13 +391,13 @@ class Connection:
                 if await send(socket, now):
                     self._send_at = now + 1.0 / self._around.limits.messages_per_s
                     return max(0.0, self._send_at - time.monotonic())
-        clock = self._around.clock
-        ping_s = (self._proof.next_ping_us - clock.now_us()) / 1_000_000 / clock.speed
+        clock, now_us = self._around.clock, self._around.clock.now_us()
+        ping_s = (self._proof.next_ping_us(now_us) - now_us) / 1_000_000 / clock.speed
         return min(max(ping_s, _TICK_MIN_S), self._tick_max_s)
 
     async def _send_ping(self, socket: Socket, now: float) -> bool:
         now_us = self._around.clock.now_us()
-        if now_us < self._proof.next_ping_us:
+        if now_us < self._proof.next_ping_us(now_us):
             return False
         ping_id = self._proof.start_ping(now_us, now)
         try:

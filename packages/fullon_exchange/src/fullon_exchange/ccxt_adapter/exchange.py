@@ -14,10 +14,11 @@ from fullon_exchange.ccxt_adapter.conventions import Conventions, busy_market
 from fullon_exchange.ccxt_adapter.dialects import dialect_of
 from fullon_exchange.ccxt_adapter.history import Candles, TimedTrades, TradeSource, trades_of
 from fullon_exchange.ccxt_adapter.rest import Rest
-from fullon_exchange.ccxt_adapter.session import CcxtSession
+from fullon_exchange.ccxt_adapter.session import CcxtSession, resolution_us
 from fullon_exchange.ccxt_adapter.traits import can, derive
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import NotSupported, UnknownSymbol
+from fullon_exchange.exchange_clock import ExchangeClock, know_time
 from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.live.time import ServerTime
@@ -49,7 +50,7 @@ class CcxtExchange:
         page_rows: int | None = None,
     ) -> None:
         self.name = name
-        self.clock = clock if clock is not None else Clock.from_env()
+        self.clock = ExchangeClock.beside(clock if clock is not None else Clock.from_env())
         self._dialect = dialect_of(name)
         self._raw: Any = library.create(name)
         self._dialect.prepare(self._raw)
@@ -109,8 +110,13 @@ class CcxtExchange:
         """
         if not can(self._raw.has, "fetchTime"):
             raise NotSupported("does not tell its time", exchange=self.name)
+        sent_us = self.clock.steady_us()
         reply = await self._client.ask(self._raw.fetch_time, urgency=Urgency.LIVE)
-        return int(reply.value) * 1000
+        time_us = int(reply.value) * 1000
+        self.clock.observe(
+            time_us, sent_us=sent_us, received_us=self.clock.steady_us(), resolution_us=resolution_us(time_us)
+        )
+        return time_us
 
     async def fetch_listings(self, *, age_max_s: float = _LISTINGS_AGE_MAX_S) -> Mapping[str, Listing]:
         """Return the venue's markets by unified symbol, read `age_max_s` ago at most (real seconds).
@@ -155,6 +161,7 @@ class CcxtExchange:
             allowed = ", ".join(self.traits.timeframes) or "none: it has no candles"
             raise NotSupported(f"timeframe is {timeframe!r}; allowed are {allowed}", exchange=self.name, symbol=symbol)
         await self.fetch_listing(symbol)
+        await know_time(self)
         source = self._candles(symbol, self._dialect.timeframe(timeframe), urgency)
         if not self._dialect.tested:
             source.window = await self._window(symbol, source.timeframe)
@@ -185,6 +192,7 @@ class CcxtExchange:
             TransientExchangeError: worth another try later.
         """
         await self.fetch_listing(symbol)
+        await know_time(self)
         source = self._trades(symbol, urgency)
         if not self.traits.trade_history or not await self._pages_trades(symbol, source):
             end_us = min(end_us, self._settle.until_us(self.clock))

@@ -193,9 +193,9 @@ class CcxtSession(SessionBase):
 
     async def _fetch_time_us(self) -> tuple[int, int]:
         venue_us = await self._exchange.fetch_time()
-        return venue_us, _resolution_us(venue_us)
+        return venue_us, resolution_us(venue_us)
 
 
-def _resolution_us(venue_us: int) -> int:
+def resolution_us(venue_us: int) -> int:
     """Return how coarse a time is told: whole seconds, or milliseconds."""
     return 1_000_000 if venue_us % 1_000_000 == 0 else 1000

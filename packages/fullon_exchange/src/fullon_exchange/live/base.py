@@ -210,8 +210,12 @@ class SessionBase(ABC):
             await self._wants_changed.wait()
 
     async def _keep_time(self) -> None:
-        """Compare clocks; a venue that does not answer, or tells no time, is taken to agree."""
-        while self._reads_time:
+        """Compare clocks, at first before any socket is opened: what is over must not be a matter of our clock.
+
+        A venue that tells no time is taken to agree, and so is one whose pongs tell it while REST cannot be asked.
+        """
+        backoff = self._backoff()
+        while True:
             sent_us, sent_s = self._clock.now_us(), time.monotonic()
             try:
                 venue_us, resolution_us = await self._fetch_time_us()
@@ -222,6 +226,11 @@ class SessionBase(ABC):
                 break
             except ExchangeError as error:
                 self._log.warning("the exchange's clock cannot be read", error=str(error))
+                if self._reads_time and error.retryable and not self._time_tried.is_set():
+                    await asyncio.sleep(backoff.next_s())
+                    continue
             self._time_tried.set()
+            if not self._reads_time:
+                return
             await asyncio.sleep(max(0.0, sent_s + _TIME_EVERY_S - time.monotonic()))
         self._time_tried.set()

@@ -292,12 +292,13 @@ class Connection(WSListener):
             if senders[0](now) or senders[1](now):
                 self._send_at = now + 1.0 / self._around.limits.messages_per_s
                 return self._send_at - now
-        ping_s = (self._proof.next_ping_us - self._clock.now_us()) / 1_000_000 / self._clock.speed
+        now_us = self._clock.now_us()
+        ping_s = (self._proof.next_ping_us(now_us) - now_us) / 1_000_000 / self._clock.speed
         return min(max(ping_s, _TICK_MIN_S), self._tick_max_s)
 
     def _send_ping(self, now: float) -> bool:
         now_us = self._clock.now_us()
-        if now_us < self._proof.next_ping_us or self._transport is None:
+        if now_us < self._proof.next_ping_us(now_us) or self._transport is None:
             return False
         ping_id = self._proof.start_ping(now_us, now)
         message = self._wire.ping(ping_id)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullon_exchange.clock import Clock
+from fullon_exchange.exchange_clock import ExchangeClock
 from fullon_exchange.live.buffer import EventBuffer
 from fullon_exchange.live.counters import Faults
 from fullon_exchange.live.proof import Proof
@@ -187,6 +188,10 @@ class Intake:
             venue_us = server_time.earliest_us(sent_us)
         else:
             server_time.observe(venue_us, sent_us=sent_us, received_us=self.read_us)
+            clock = self._around.clock
+            if isinstance(clock, ExchangeClock) and (took_us := clock.now_us() - sent_us) >= 0:
+                now_us = clock.steady_us()
+                clock.observe(venue_us, sent_us=now_us - took_us, received_us=now_us)
         if self._subscriptions.active:
             watermark_us = self._proof.advance(venue_us)
             if watermark_us is not None:

@@ -29,10 +29,9 @@ class Proof:
         self._lag_window_end_us = 0
         self.watermark_us = 0
 
-    @property
-    def next_ping_us(self) -> int:
-        """When the next ping is due on our clock."""
-        return self._next_us
+    def next_ping_us(self, now_us: int) -> int:
+        """Return when the next ping is due on a clock that shows `now_us`; now, where it has been set back."""
+        return self._next_us if self._next_us - now_us <= self._interval_us else now_us
 
     def start_ping(self, now_us: int, real_s: float) -> int:
         """Count a ping sent now and return its id.
