@@ -6,7 +6,7 @@ from typing import Any
 
 from fullon_simulator.faults import Fault
 from fullon_simulator.faults_frames import Corrupt, Garbage, Late, Reorder, Repeat, Stall, Truncate
-from fullon_simulator.faults_market import Close, Delist, Down, Halt, Maintenance, Skew
+from fullon_simulator.faults_market import ClockAhead, Close, Delist, Down, Halt, Maintenance, Skew
 from fullon_simulator.faults_rest import (
     HalfBody,
     HangAnswers,
@@ -42,7 +42,7 @@ KINDS: Mapping[str, type[Fault]] = MappingProxyType(
             *(Omit, BadValues, ShiftTimes, WrongCandles),
             *(Status, Refusal, Html, HangAnswers, ResetAnswers, HalfBody, SlowBody),
             *(ShortPages, IgnoreSince, StuckPages, NoneRows, WithoutRunning),
-            *(Down, Skew, Halt, Maintenance, Delist, Close),
+            *(Down, Skew, ClockAhead, Halt, Maintenance, Delist, Close),
         )
     }
 )

@@ -48,6 +48,23 @@ class Skew(Fault):
 
 
 @dataclass(kw_only=True)
+class ClockAhead(Fault):
+    """Lets the clock of the venue's clients be fast: its own stands still for so long, and is behind until the end."""
+
+    kind = "clock_ahead"
+    seconds: float = number(300.0, "how far the clients' clock is fast", low=0.001, high=1e6, drawn=(5.0, 60.0))
+
+    def begin(self) -> None:
+        """Let the clients' clock go ahead."""
+        self.scene.clock.skew_us -= int(self.seconds * SECOND_US)
+        self.done[""] += 1
+
+    def end(self) -> None:
+        """Let them agree again."""
+        self.scene.clock.skew_us += int(self.seconds * SECOND_US)
+
+
+@dataclass(kw_only=True)
 class _StopsTrading(Fault):
     """A fact: nothing is traded while it lasts."""
 
