@@ -8,8 +8,8 @@ from typing import Any
 from fullon_exchange.clock import floor_minute_us
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.store import TimeseriesStore
+from fullon_ohlcv_service import wanted_range
 from fullon_ohlcv_service.config.database_config import WantedSymbol
-from fullon_ohlcv_service.history import DAY_US
 from fullon_simulator import SimulatedMarket
 
 EXAMPLES_MAX = 10
@@ -72,13 +72,14 @@ async def audit(
     start_us: int | None = None,
     end_us: int,
 ) -> Audit:
-    """Compare the wanted symbols over `[start_us, end_us)`, by default from each symbol's back-fill start.
-
-    The start of a default range moves with the clock, so a little after it is where the comparison begins.
-    """
+    """Compare the wanted symbols over `[start_us, end_us)`, by default from when on each symbol is wanted."""
     found = Audit()
     for one in sorted(wanted):
-        start = start_us or floor_minute_us(end_us - one.backtest_days * DAY_US)
+        start = start_us
+        if start is None:
+            series = await store.series(one.exchange, one.symbol, "candles1m")
+            since_us = (await store.wanted_since([series])).get(series)
+            start = wanted_range.start_us(one, end_us, since_us)
         await _audit_symbol(found, store, market, one, (start, end_us))
     return found
 

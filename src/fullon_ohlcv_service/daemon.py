@@ -22,13 +22,14 @@ from fullon_exchange.errors import ExchangeError
 from fullon_log import configure_logger, get_component_logger
 from fullon_ohlcv.errors import StorageError, TransientStorageError
 from fullon_ohlcv.writer_lock import WriterLock
+from fullon_ohlcv_service.clock_guard import ClockGuard
 from fullon_ohlcv_service.commands.places import keep_log
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig, load_env_file
 from fullon_ohlcv_service.disk_watch import DiskWatch
 from fullon_ohlcv_service.errors import ServiceError
-from fullon_ohlcv_service.health import Collecting, Condition, Doing
+from fullon_ohlcv_service.health import Collecting, Condition, Doing, find_reasons
 from fullon_ohlcv_service.http_server import HttpServer
 from fullon_ohlcv_service.market_watch import MarketWatch
 from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
@@ -44,6 +45,7 @@ from fullon_ohlcv_service.table import show_table
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
 from fullon_ohlcv_service.trade.historic_collector import HistoricTradeCollector
 from fullon_ohlcv_service.trade.live_collector import LiveTradeCollector
+from fullon_ohlcv_service.wanted_range import find_starts
 from fullon_orm import init_db
 from fullon_orm.errors import OrmError
 from fullon_orm.models import Symbol
@@ -267,8 +269,12 @@ class OhlcvServiceDaemon:
             checker = ProofChecker(runtime, historic)
             fillers = [*historic, rechecker, Reexaminer(runtime, historic), checker]
         watch = MarketWatch(runtime, live=live, history=fillers)
-        collectors += [*live, *fillers, watch]
-        reporter = StatusReporter(runtime, refresh_s=TABLE_REFRESH_S if self._console else BOARD_REFRESH_S)
+        collectors += [*live, *fillers, watch, ClockGuard(runtime, on_gap=wake_history)]
+        reporter = StatusReporter(
+            runtime,
+            refresh_s=TABLE_REFRESH_S if self._console else BOARD_REFRESH_S,
+            find_reasons=partial(find_reasons, self._condition),
+        )
         if self._http is not None:
             runtime.store.on_flush = self._http.metrics.observe_flush
         if not self._stop.is_set():
@@ -305,7 +311,13 @@ class OhlcvServiceDaemon:
         if self._servers is not None:
             parts["servers"] = partial(self._keep_servers, self._servers)
         if self._console is not None:
-            parts["table"] = partial(show_table, runtime.board, self._console, lambda: ChainMap(*self._failing))
+            parts["table"] = partial(
+                show_table,
+                runtime.board,
+                self._console,
+                lambda: ChainMap(*self._failing),
+                partial(find_reasons, self._condition),
+            )
         return parts
 
     async def _reconcile(
@@ -360,6 +372,8 @@ class OhlcvServiceDaemon:
                 runtime.board.set_problem(one.exchange, one.symbol, refusal)
             else:
                 collected.add(one)
+        # Here, so that what is wanted from now on is so although its exchange may be away for long.
+        await find_starts(runtime, collected, "candles1m")
         return collected
 
     async def _refusal_of(self, runtime: Runtime, name: str) -> str:

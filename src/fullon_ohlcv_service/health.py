@@ -1,11 +1,16 @@
-"""What the daemon is doing and whether its data are fresh: what HTTP and systemd tell of it."""
+"""What the daemon is doing and whether its data are fresh: the one definition of health.
+
+`/ready`, the metrics, systemd's status line and the live table ask `find_reasons`; the daemon publishes the same answer
+in its status record, where `fullon-ohlcv status` and its exit code take it from. Where no answer can be read, `status`
+judges what the ledger shows by the same rule, `why_stale`.
+"""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fullon_exchange.errors import ExchangeError, NotSupported
 from fullon_exchange.interface import Exchange
@@ -20,6 +25,9 @@ from fullon_ohlcv_service.status import StatusBoard
 
 STALE_S = 300.0
 """A symbol whose newest covered minute ended longer ago than this is stale (seconds of the clock)."""
+CLOCK_OFF_S = 10.0
+"""This machine's clock is not well where it differs from an exchange's by more (seconds of the clock)."""
+SYNCHRONISE = "timedatectl set-ntp true"
 DOUBT_S = 60.0
 """So long a silent stream may wait to be examined before it counts as stale (seconds of the clock)."""
 STUCK_S = 600.0
@@ -93,25 +101,31 @@ def stale_after_s(config: OhlcvServiceConfig) -> float:
     return STALE_S if config.enable_streaming else STALE_S + config.collection_interval
 
 
+def why_stale(lag_s: float | None, limit_s: float) -> str | None:
+    """Return why a symbol whose data are due is not fresh; None where it is. `lag_s` is None of one without data."""
+    if lag_s is None:
+        return "nothing is stored yet"
+    if lag_s > limit_s:
+        return f"{lag_s:.0f} s behind, {limit_s:.0f} s is the limit"
+    return None
+
+
 def find_stale(board: StatusBoard, now_us: int, limit_s: float) -> list[Stale]:
     """Return every symbol that should be fresh and is not, in the order of the board, each with its reason.
 
+    `now_us` is this machine's time; each symbol is judged by its exchange's.
     What is refused, halted, delisted or closed is left out: no data of it are due.
     """
     found = []
+    ahead_us = {name: board.ahead_us(name) for name in board.clocks}
     for line in board.lines():
         if not line.should_be_fresh:
             continue
         name = line.wanted.exchange
-        lag_s = line.lag_at_s(now_us)
-        doubts = [why for since_us, why in line.doubts.values() if now_us - since_us > DOUBT_S * 1e6]
-        if lag_s is None:
-            reason = "nothing is stored yet"
-        elif lag_s > limit_s:
-            reason = f"{lag_s:.0f} s behind, {limit_s:.0f} s is the limit"
-        elif doubts:
-            reason = doubts[0]
-        else:
+        theirs_us = now_us - ahead_us.get(name, 0)
+        doubts = [why for since_us, why in line.doubts.values() if theirs_us - since_us > DOUBT_S * 1e6]
+        reason = why_stale(line.lag_at_s(theirs_us), limit_s) or next(iter(doubts), None)
+        if reason is None:
             continue
         if problem := board.venue_problems.get(name):
             reason += f"; {problem}"
@@ -133,7 +147,35 @@ def _find_reasons_of_data(condition: Condition) -> list[Stale]:
     rt = collecting.runtime
     if not rt.board.told:
         return [Stale("", "", "the database has not been asked yet for what to collect")]
-    return find_stale(rt.board, rt.clock.now_us(), stale_after_s(rt.config))
+    off = [Stale(name, "", describe_offset(name, ahead_s)) for name, ahead_s in find_clocks_off(rt.board).items()]
+    return off + find_stale(rt.board, rt.clock.now_us(), stale_after_s(rt.config))
+
+
+def find_clocks_off(board: StatusBoard) -> dict[str, float]:
+    """Return the exchanges that this machine's clock differs from by more than is well, and how many seconds it is
+    ahead at least; negative where it is behind.
+    """
+    ahead_s = {name: clock.ours_ahead_us() / 1e6 for name, clock in sorted(board.clocks.items())}
+    return {name: each_s for name, each_s in ahead_s.items() if abs(each_s) > CLOCK_OFF_S}
+
+
+def describe_offset(exchange: str, ahead_s: float) -> str:
+    """Say by how much this machine's clock is off."""
+    direction = "ahead of" if ahead_s > 0 else "behind"
+    return f"this machine's clock is {abs(ahead_s):.0f} s {direction} {exchange}'s: synchronise it, {SYNCHRONISE}"
+
+
+REASONS_MAX = 100
+"""How many reasons are published one by one."""
+
+
+def describe_health(reasons: Sequence[Stale]) -> dict[str, Any]:
+    """Return the answer to whether the daemon is ready, as `/ready` gives it and the status record has it."""
+    listed = [
+        {"exchange": one.exchange or None, "symbol": one.symbol or None, "reason": one.reason}
+        for one in reasons[:REASONS_MAX]
+    ]
+    return {"ready": not reasons, "reasons": listed, "reasons_left_out": len(reasons) - len(listed)}
 
 
 class Patience:

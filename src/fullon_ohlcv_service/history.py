@@ -28,6 +28,7 @@ from fullon_ohlcv_service.markets import UNKNOWN, not_listed
 from fullon_ohlcv_service.retrying import delay_s
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
+from fullon_ohlcv_service.wanted_range import find_starts
 from fullon_orm.models import Symbol
 
 DAY_US = 86_400_000_000
@@ -214,7 +215,7 @@ class HistoricCollector(ABC):
                 for series, task in running.items():
                     if series.symbol not in wanted:
                         task.cancel()
-                order = most_urgent_first(gaps, self._rt.clock.now_us(), partial(self._reach_us, exchange))
+                order = most_urgent_first(gaps, exchange.clock.now_us(), partial(self._reach_us, exchange))
                 due = [
                     series for series in order if series not in running and self._attempt(series).not_before_s <= now_s
                 ]
@@ -224,7 +225,7 @@ class HistoricCollector(ABC):
 
     async def _wait(self, name: str, wake: asyncio.Event, resting: Iterable[Series], now_s: float) -> None:
         """Wait for a wake, the interval, a minute that live leaves to history, or a series that may be tried again."""
-        clock = self._rt.clock
+        clock = self._rt.board.clocks.get(name, self._rt.clock)
         interval_s = self._rt.config.collection_interval / clock.speed
         for series in resting:
             if (left_s := self._attempt(series).not_before_s - now_s) > 0:
@@ -260,14 +261,15 @@ class HistoricCollector(ABC):
         """Return the series of each wanted symbol, and what history has to fill of it."""
         rt = self._rt
         _, listings = await rt.exchanges.reach(exchange.name)
-        closed_us = floor_minute_us(rt.clock.now_us() - round(SETTLE_S * 1e6))
-        ranges: dict[WantedSymbol, tuple[Series, Interval]] = {}
+        closed_us = floor_minute_us(exchange.clock.now_us() - round(SETTLE_S * 1e6))
+        listed = []
         for one in self._wanted.get(exchange.name, ()):
-            if one.symbol not in listings:
+            if one.symbol in listings:
+                listed.append(one)
+            else:
                 rt.board.refuse(one.exchange, one.symbol, not_listed(one.exchange, one.symbol, listings))
-                continue
-            series = await rt.store.series(one.exchange, one.symbol, self.channel)
-            start_us = floor_minute_us(rt.clock.now_us() - one.backtest_days * DAY_US)
+        ranges: dict[WantedSymbol, tuple[Series, Interval]] = {}
+        for one, (series, start_us) in (await find_starts(rt, listed, self.channel)).items():
             until_us = rt.markets.history_until_us(one.exchange, one.symbol)
             end_us = closed_us if until_us is None else min(closed_us, floor_minute_us(until_us))
             ranges[one] = (series, rt.claims.wanted(series, start_us, end_us))
@@ -328,11 +330,10 @@ class HistoricCollector(ABC):
 
         Ends with the first page after `until_s` (of the loop's clock); what it has not come to are gaps still.
         """
-        rt = self._rt
         loop = asyncio.get_running_loop()
         rows = settled_us = 0
-        for gap in in_order(gaps, rt.clock.now_us(), self._reach_us(exchange, series)):
-            urgency = Urgency.REPAIR if is_repair(gap, rt.clock.now_us()) else Urgency.BACKFILL
+        for gap in in_order(gaps, exchange.clock.now_us(), self._reach_us(exchange, series)):
+            urgency = Urgency.REPAIR if is_repair(gap, exchange.clock.now_us()) else Urgency.BACKFILL
             pages = self._pages(exchange, series, gap, urgency)
             async with aclosing(pages) as open_pages:  # type: ignore[type-var]  # a generator, declared as an iterator
                 async for page in open_pages:
@@ -374,11 +375,11 @@ class HistoricCollector(ABC):
                 await asyncio.sleep(delay_s(error, failed, 30.0))
                 failed += 1
 
-    def _confirmed(self, page: Page[Any], covered: Sequence[Interval]) -> list[Interval]:
+    def _confirmed(self, exchange: Exchange, page: Page[Any], covered: Sequence[Interval]) -> list[Interval]:
         """Return what of a page is old enough to be the exchange's last word; nothing of a doubtful one."""
         if page.doubtful:
             return []
-        settled_us = floor_minute_us(self._rt.clock.now_us() - CONFIRM_AFTER_US)
+        settled_us = floor_minute_us(exchange.clock.now_us() - CONFIRM_AFTER_US)
         return [(start_us, min(end_us, settled_us)) for start_us, end_us in covered if start_us < settled_us]
 
     async def _settle_rejected(self, series: Series, result: WriteResult) -> None:

@@ -27,15 +27,13 @@ from fullon_exchange.clock import MINUTE_US
 from fullon_log import get_component_logger
 from fullon_ohlcv_service.config.settings import Address
 from fullon_ohlcv_service.errors import CannotListen
-from fullon_ohlcv_service.health import Condition, Doing, find_reasons
+from fullon_ohlcv_service.health import Condition, Doing, describe_health, find_reasons
 from fullon_ohlcv_service.metrics import DaemonMetrics
 from fullon_ohlcv_service.status import SymbolStatus
 
 PULSE_S = 1.0
 LOOP_LAG_MAX_S = 5.0
 """A loop that runs later than this is not well."""
-REASONS_MAX = 100
-"""How many reasons /ready tells one by one."""
 SHUTDOWN_S = 1.0
 
 
@@ -115,20 +113,10 @@ class HttpServer:
         return _json({"live": is_live, "loop_lag_s": round(lag_s, 3)}, 200 if is_live else 503)
 
     async def _ready(self, request: web.Request) -> web.Response:
-        found = find_reasons(self._condition)
-        reasons = [
-            {"exchange": one.exchange or None, "symbol": one.symbol or None, "reason": one.reason}
-            for one in found[:REASONS_MAX]
-        ]
         disk = self._condition.disk
         warnings = [disk.problem] if disk is not None and disk.problem and not disk.is_short else []
-        answer = {
-            "ready": not found,
-            "reasons": reasons,
-            "reasons_left_out": len(found) - len(reasons),
-            "warnings": warnings,
-        }
-        return _json(answer, 503 if found else 200)
+        answer = describe_health(find_reasons(self._condition)) | {"warnings": warnings}
+        return _json(answer, 200 if answer["ready"] else 503)
 
     async def _status(self, request: web.Request) -> web.Response:
         condition = self._condition
@@ -160,7 +148,7 @@ class HttpServer:
                 }
                 for name in sorted({line.wanted.exchange for line in lines})
             ]
-            answer["symbols"] = [_symbol(line, now_us) for line in lines]
+            answer["symbols"] = [_symbol(line, board.now_us(line.wanted.exchange)) for line in lines]
         return _json(answer)
 
 

@@ -16,13 +16,14 @@ from typing import Protocol
 from fullon_exchange.clock import floor_minute_us
 from fullon_exchange.errors import ExchangeError
 from fullon_exchange.interface import Listing
+from fullon_exchange.records import Channel
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import CandleWrite, Interval, Lifecycle, MarketState, Series, State, TradeWrite
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
-from fullon_ohlcv_service.history import DAY_US
 from fullon_ohlcv_service.markets import UNSUPPORTED, is_gone, is_served, judge
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.supervisor import Supervisor
+from fullon_ohlcv_service.wanted_range import find_starts
 
 EXAMINE_EVERY_S = 3600.0
 """Seconds of the clock between two examinations of a venue's markets."""
@@ -115,7 +116,7 @@ class MarketWatch:
         doubts = rt.markets.doubts(name)
         due_us = examined_us = 0
         while True:
-            now_us = rt.clock.now_us()
+            now_us = rt.board.now_us(name)
             if name not in self._closed:
                 if self._unexamined(name):
                     due_us = now_us
@@ -125,15 +126,15 @@ class MarketWatch:
                     doubts.clear()
                     age_max_s = NEWS_S / rt.clock.speed if self._unexamined(name) else 0.0
                     _, listings = await rt.exchanges.reach(name, age_max_s=age_max_s)
-                    examined_us = rt.clock.now_us()
+                    examined_us = rt.board.now_us(name)
                     await self._examine(name, listings)
                     due_us = examined_us + self._pause_us(name)
             await self._account_for_the_gone(name)
-            await self._wait(doubts, due_us)
+            await self._wait(name, doubts, due_us)
 
-    async def _wait(self, doubts: asyncio.Event, due_us: int) -> None:
+    async def _wait(self, name: str, doubts: asyncio.Event, due_us: int) -> None:
         clock, interval_s = self._runtime.clock, self._runtime.config.collection_interval
-        left_s = (due_us - clock.now_us()) / 1e6
+        left_s = (due_us - self._runtime.board.now_us(name)) / 1e6
         if 0 < left_s < interval_s:
             interval_s = left_s
         try:
@@ -157,7 +158,7 @@ class MarketWatch:
     async def _examine(self, name: str, listings: Mapping[str, Listing]) -> None:
         """Compare what is wanted of a venue with its list of markets, and act on what has changed."""
         rt = self._runtime
-        now_us = rt.clock.now_us()
+        now_us = rt.board.now_us(name)
         wanted = list(self._wanted.get(name, ()))
         found = [MarketState(name, "", Lifecycle.ACTIVE, "", now_us)]
         for one in wanted:
@@ -190,7 +191,7 @@ class MarketWatch:
         state = self._runtime.markets.get(one.exchange, one.symbol)
         if state.since_us:
             return state.state is not Lifecycle.DELISTED or is_gone(state)
-        store, asked = self._runtime.store, (0, self._runtime.clock.now_us())
+        store, asked = self._runtime.store, (0, self._runtime.board.now_us(one.exchange))
         found = [await store.find_series(one.exchange, one.symbol, channel) for channel in ("candles1m", "trades")]
         summaries = await store.summaries({series: asked for series in found if series is not None})
         return any(summary.covered_us for summary in summaries.values())
@@ -202,7 +203,7 @@ class MarketWatch:
         except ExchangeError:
             closed = False
         reason = f"closed: {name} {why}" if closed else f"{UNSUPPORTED}: {why}"
-        now_us = self._runtime.clock.now_us()
+        now_us = self._runtime.board.now_us(name)
         symbols = {one.symbol: one for one in self._wanted.get(name, ())}
         await self._record(
             [MarketState(name, symbol, Lifecycle.CLOSED, reason[:500], now_us) for symbol in ("", *symbols)], symbols
@@ -241,21 +242,18 @@ class MarketWatch:
     async def _account_for_the_gone(self, name: str) -> None:
         """Call unavailable what is missing of markets that will not be served any more."""
         rt = self._runtime
-        now_us = rt.clock.now_us()
+        now_us = rt.board.now_us(name)
         ranges: dict[Series, Interval] = {}
         reasons: dict[Series, str] = {}
-        for one in self._wanted.get(name, ()):
-            state = rt.markets.get(one.exchange, one.symbol)
-            if not is_gone(state):
-                continue
-            start_us = floor_minute_us(now_us - one.backtest_days * DAY_US)
-            if is_served(state):
-                start_us = max(start_us, floor_minute_us(state.since_us))
-            for series in await self._series_of(one):
+        gone = [one for one in self._wanted.get(name, ()) if is_gone(rt.markets.get(one.exchange, one.symbol))]
+        if not gone:
+            return
+        for channel in await self._channels_of(name):
+            for one, (series, since_us) in (await find_starts(rt, gone, channel)).items():
+                state = rt.markets.get(one.exchange, one.symbol)
+                start_us = max(since_us, floor_minute_us(state.since_us)) if is_served(state) else since_us
                 ranges[series] = (start_us, max(start_us, floor_minute_us(now_us)))
                 reasons[series] = state.reason
-        if not ranges:
-            return
         lost = {
             series: [(gap, reasons[series]) for gap in gaps]
             for series, gaps in (await rt.store.gaps(ranges)).items()
@@ -270,16 +268,17 @@ class MarketWatch:
 
     async def _take_back(self, one: WantedSymbol) -> None:
         """Make a gap again of what was called unavailable while a market was gone."""
-        store, now_us = self._runtime.store, self._runtime.clock.now_us()
+        store, now_us = self._runtime.store, self._runtime.board.now_us(one.exchange)
         for series in await self._series_of(one):
             for run in await store.coverage_intervals(series, (0, now_us)):
                 if run.state is State.UNAVAILABLE and (run.reason or "").startswith(("delisted:", "closed:")):
                     await store.uncover(series, run.interval, why="listed again")
 
     async def _series_of(self, one: WantedSymbol) -> list[Series]:
+        channels = await self._channels_of(one.exchange)
+        return [await self._runtime.store.series(one.exchange, one.symbol, channel) for channel in channels]
+
+    async def _channels_of(self, name: str) -> list[Channel]:
         rt = self._runtime
-        traits = (await rt.exchanges.get(one.exchange)).traits
-        channels = ["candles1m"]
-        if traits.candles_from_trades or rt.config.collect_trades == "all":
-            channels.insert(0, "trades")
-        return [await rt.store.series(one.exchange, one.symbol, channel) for channel in channels]
+        folded = (await rt.exchanges.get(name)).traits.candles_from_trades
+        return ["trades", "candles1m"] if folded or rt.config.collect_trades == "all" else ["candles1m"]

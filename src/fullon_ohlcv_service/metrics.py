@@ -123,6 +123,15 @@ def _of_venues(collecting: Collecting) -> Iterator[Metric]:
     reachable = GaugeMetricFamily(
         "fullon_ohlcv_exchange_reachable", "0 while the markets of an exchange cannot be read.", labels=("exchange",)
     )
+    ahead = GaugeMetricFamily(
+        "fullon_ohlcv_clock_ahead_seconds",
+        "How far this machine's clock is ahead of an exchange's at least; negative: behind.",
+        labels=("exchange",),
+    )
+    for name, clock in sorted(rt.board.clocks.items()):
+        if clock.known:
+            ahead.add_metric((name,), clock.ours_ahead_us() / 1e6)
+    yield ahead
     duplicates = CounterMetricFamily(
         "fullon_ohlcv_duplicate_rows",
         "Rows delivered that were stored already.",
@@ -271,7 +280,7 @@ def _of_symbols(collecting: Collecting) -> Iterator[Metric]:
 
 def _families(collecting: Collecting) -> list[_PerSymbol]:
     rt = collecting.runtime
-    now_us = rt.clock.now_us()
+    ours_us = rt.clock.now_us()
     heard: Mapping[Key, Heard] = {
         (name, symbol): each
         for collector in collecting.live
@@ -279,10 +288,10 @@ def _families(collecting: Collecting) -> list[_PerSymbol]:
         for symbol, each in stream.guard.heard().items()
     }
 
-    stale = {one[:2] for one in find_stale(rt.board, now_us, stale_after_s(rt.config))}
+    stale = {one[:2] for one in find_stale(rt.board, ours_us, stale_after_s(rt.config))}
 
     def lag(line: SymbolStatus, key: Key) -> float | None:
-        return line.lag_at_s(now_us) if line.should_be_fresh else None
+        return line.lag_at_s(rt.board.now_us(line.wanted.exchange)) if line.should_be_fresh else None
 
     def event_lag(line: SymbolStatus, key: Key) -> float | None:
         return heard[key].lag_us / 1e6 if key in heard else None
@@ -293,7 +302,9 @@ def _families(collecting: Collecting) -> list[_PerSymbol]:
         return None if end_us is None else (floor_minute_us(end_us) - MINUTE_US) / 1e6
 
     def deadline(line: SymbolStatus, key: Key) -> float | None:
-        return None if line.deadline_us is None else max(0.0, (line.deadline_us - now_us) / 1e6)
+        if line.deadline_us is None:
+            return None
+        return max(0.0, (line.deadline_us - rt.board.now_us(line.wanted.exchange)) / 1e6)
 
     return [
         _PerSymbol(

@@ -26,6 +26,7 @@ from fullon_ohlcv_service.history import CONFIRM_AFTER_US, DAY_US, HistoricColle
 from fullon_ohlcv_service.isolation import DefectLog
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.supervisor import Supervisor
+from fullon_ohlcv_service.wanted_range import find_starts
 
 EVERY_US = MINUTE_US
 """A series is read again at most this often."""
@@ -97,7 +98,7 @@ class Rechecker:
             if not due:
                 await rt.clock.sleep(IDLE_S)
             for series, interval, since_us in due:
-                self._due_us[series] = rt.clock.now_us() + EVERY_US
+                self._due_us[series] = rt.board.now_us(name) + EVERY_US
                 self._judge(series, await self._read_again(collector, name, series, interval))
                 await asyncio.sleep(pause_s)
                 if random.random() < SAMPLE_SHARE:  # noqa: S311 - chance spreads the load, it keeps no secret
@@ -107,15 +108,15 @@ class Rechecker:
     async def _due(self, name: str, collector: HistoricCollector) -> list[_Due]:
         """Return what is unconfirmed and settled, one stretch a series, the oldest first."""
         rt = self._runtime
-        now_us = rt.clock.now_us()
+        now_us = rt.board.now_us(name)
         end_us = floor_minute_us(now_us - CONFIRM_AFTER_US)
         _, listings = await rt.exchanges.reach(name)
-        ranges: dict[Series, Interval] = {}
-        for one in self._wanted.get(name, ()):
-            if one.symbol in listings:
-                series = await rt.store.series(one.exchange, one.symbol, collector.channel)
-                if self._due_us.get(series, 0) <= now_us:
-                    ranges[series] = (min(end_us, floor_minute_us(now_us - one.backtest_days * DAY_US)), end_us)
+        listed = [one for one in self._wanted.get(name, ()) if one.symbol in listings]
+        ranges: dict[Series, Interval] = {
+            series: (min(end_us, start_us), end_us)
+            for series, start_us in (await find_starts(rt, listed, collector.channel)).values()
+            if self._due_us.get(series, 0) <= now_us
+        }
         unconfirmed = await rt.store.unconfirmed(ranges)
         due = [
             _Due(series, (first_us, min(intervals[-1][1], first_us + SPAN_MAX_US)), ranges[series][0])
@@ -147,13 +148,13 @@ class Rechecker:
             for run in await rt.store.coverage_intervals(series, interval):
                 if run.state != "covered":
                     continue
-                confirms = self._suspect_until_us.get(series, 0) <= rt.clock.now_us()
+                confirms = self._suspect_until_us.get(series, 0) <= rt.board.now_us(name)
                 changed = await collector.fill_again(
                     exchange, series, run.interval, Urgency.RECHECK, WHY, confirms=confirms
                 )
                 self.rechecked_minutes += (run.interval[1] - run.interval[0]) // MINUTE_US
                 if changed:
-                    self._suspect_until_us[series] = rt.clock.now_us() + SUSPECT_US
+                    self._suspect_until_us[series] = rt.board.now_us(name) + SUSPECT_US
                     corrections += changed
                     self.corrections += changed
                     self._log.warning(

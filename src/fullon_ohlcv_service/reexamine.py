@@ -15,6 +15,7 @@ from fullon_ohlcv.records import Interval, Series, State
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.history import DAY_US, UNUSABLE, HistoricCollector
 from fullon_ohlcv_service.runtime import Runtime
+from fullon_ohlcv_service.wanted_range import find_starts
 
 EVERY_S = 300.0
 """Seconds of the clock between two looks at the ledger."""
@@ -54,14 +55,13 @@ class Reexaminer:
     async def _look(self, name: str) -> None:
         rt = self._runtime
         exchange = await rt.exchanges.get(name)
-        now_us = rt.clock.now_us()
+        now_us = exchange.clock.now_us()
         for collector in self._historic:
             if not collector.serves(exchange):
                 continue
-            ranges: dict[Series, Interval] = {}
-            for one in self._wanted[name]:
-                series = await rt.store.series(one.exchange, one.symbol, collector.channel)
-                ranges[series] = (floor_minute_us(now_us - one.backtest_days * DAY_US), floor_minute_us(now_us))
+            end_us = floor_minute_us(now_us)
+            starts = await find_starts(rt, self._wanted[name], collector.channel)
+            ranges = {series: (min(end_us, start_us), end_us) for series, start_us in starts.values()}
             asked = 0
             for series, runs in (await rt.store.coverage_maps(ranges)).items():
                 for run in runs:

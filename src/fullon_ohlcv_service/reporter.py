@@ -2,20 +2,23 @@
 
 import asyncio
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from fullon_cache import CacheError, ProcessUpdate
 from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
+from fullon_exchange.records import Channel
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import TransientStorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv_service.gap_order import deadline_us
-from fullon_ohlcv_service.history import DAY_US
+from fullon_ohlcv_service.health import Stale, describe_health
 from fullon_ohlcv_service.ohlcv.coarse_history import describe_coarse
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.status import Phase, SymbolStatus
+from fullon_ohlcv_service.wanted_range import find_starts
 
 COMPONENT = "ohlcv_daemon"
 _STATUS_OF = {
@@ -30,12 +33,24 @@ _STATUS_OF = {
 }
 
 
-class StatusReporter:
-    """Publishes the board; its failures are said once and never hurt collecting."""
+HEALTH_EVERY_S = 1.0
+"""How often a change of health is looked for; it is published at once."""
 
-    def __init__(self, runtime: Runtime, *, refresh_s: float | None = None) -> None:
-        """Build one; the board is refreshed every `refresh_s` seconds, by default with each heartbeat."""
+
+class StatusReporter:
+    """Publishes the board and the daemon's health; its failures are said once and never hurt collecting."""
+
+    def __init__(
+        self, runtime: Runtime, *, refresh_s: float | None = None, find_reasons: Callable[[], Sequence[Stale]] = list
+    ) -> None:
+        """Build one; the board is refreshed every `refresh_s` seconds, by default with each heartbeat.
+
+        `find_reasons()` says why the daemon is not ready.
+        """
         self._runtime = runtime
+        self._find_reasons = find_reasons
+        self._published: list[Stale] | None = None
+        """The reasons that were published last, without the numbers in them."""
         self._heartbeat_s = runtime.config.health_interval
         self._refresh_s = min(refresh_s or self._heartbeat_s, self._heartbeat_s)
         self._log = get_component_logger("fullon.ohlcv.daemon")
@@ -45,14 +60,18 @@ class StatusReporter:
     async def run(self) -> None:
         """Report until cancelled."""
         loop = asyncio.get_running_loop()
-        heartbeat_due_s = logged_s = loop.time()
+        refresh_due_s = heartbeat_due_s = logged_s = loop.time()
         while True:
             try:
-                await self.refresh()
-                self._runtime.board.unreadable = ""
+                if loop.time() >= refresh_due_s:
+                    refresh_due_s = loop.time() + self._refresh_s
+                    await self.refresh()
                 if loop.time() >= heartbeat_due_s or self._has_news():
                     heartbeat_due_s = loop.time() + self._heartbeat_s
                     await self._heartbeat()
+                elif _numberless(self._find_reasons()) != self._published:
+                    await self._publish_health()
+                self._runtime.board.unreadable = ""
                 self._said = ""
             except (TransientStorageError, CacheError) as error:
                 self._runtime.board.unreadable = str(error)
@@ -62,47 +81,44 @@ class StatusReporter:
             if loop.time() >= logged_s:
                 logged_s = loop.time() + self._heartbeat_s
                 self._log_venues()
-            await asyncio.sleep(self._refresh_s)
+            await asyncio.sleep(min(HEALTH_EVERY_S, self._refresh_s))
 
     async def refresh(self) -> None:
         """Bring the board up to date with the ledger."""
         rt = self._runtime
-        now_us = rt.clock.now_us()
-        closed_us = floor_minute_us(now_us)
         ranges: dict[Series, Interval] = {}
         lines: dict[Series, SymbolStatus] = {}
-        for line in rt.board.lines():
-            if line.problem or not line.kind:
-                continue
-            channel = "trades" if line.kind == "trades" else "candles1m"
-            series = await rt.store.series(line.wanted.exchange, line.wanted.symbol, channel)
-            start_us = floor_minute_us(now_us - line.wanted.backtest_days * DAY_US)
-            ranges[series] = (start_us, max(start_us, closed_us))
-            lines[series] = line
+        due = {line.wanted: line for line in rt.board.lines() if line.kind and not line.problem}
+        channels: tuple[tuple[Channel, str], ...] = (("trades", "trades"), ("candles1m", "candles"))
+        for channel, kind in channels:
+            ours = [one for one, line in due.items() if line.kind == kind]
+            for one, (series, start_us) in (await find_starts(rt, ours, channel)).items():
+                ranges[series] = (start_us, max(start_us, floor_minute_us(rt.board.now_us(one.exchange))))
+                lines[series] = due[one]
         at_s = asyncio.get_running_loop().time()
         for series, summary in (await rt.store.summaries(ranges)).items():
-            lines[series].refresh(summary, rt.claims.end_us(series), now_us, at_s)
-        await self._find_deadlines(lines, ranges, now_us)
+            lines[series].refresh(summary, rt.claims.end_us(series), rt.board.now_us(series.exchange), at_s)
+        await self._find_deadlines(lines, ranges)
         rt.board.note_refreshed()
         streamed = {line.wanted.exchange for line in lines.values() if line.kind == "trades"}
         rt.board.stream_entries = {name: await rt.trades_cache.count_frames(name) for name in sorted(streamed)}
 
-    async def _find_deadlines(
-        self, lines: Mapping[Series, SymbolStatus], ranges: Mapping[Series, Interval], now_us: int
-    ) -> None:
+    async def _find_deadlines(self, lines: Mapping[Series, SymbolStatus], ranges: Mapping[Series, Interval]) -> None:
         """Note of everything that is missing when the exchange begins to forget it."""
         rt = self._runtime
         exchanges = rt.exchanges.opened()
         windows: dict[Series, int] = {}
         for series, line in lines.items():
-            line.deadline_us = None
             exchange = exchanges.get(series.exchange)
             window = exchange.traits.candle_window if exchange is not None and line.kind == "candles" else None
             if line.missing_us and window is not None:
                 windows[series] = window
         missing = {series: rt.claims.wanted(series, *ranges[series]) for series in windows}
-        for series, gaps in (await rt.store.gaps(missing)).items() if missing else ():
-            lines[series].deadline_us = deadline_us(gaps, now_us, windows[series], MINUTE_US)
+        gaps = await rt.store.gaps(missing) if missing else {}
+        # All at once: whoever reads the board meanwhile must not find deadlines missing.
+        for series, line in lines.items():
+            now_us, window = rt.board.now_us(series.exchange), windows.get(series, 0)
+            line.deadline_us = deadline_us(gaps[series], now_us, window, MINUTE_US) if series in gaps else None
 
     async def stop(self) -> None:
         """Mark every status record stopped."""
@@ -124,10 +140,9 @@ class StatusReporter:
     async def _heartbeat(self) -> None:
         """Bring every status record up to date; register those that Redis does not know."""
         cache = self._runtime.process_cache
+        reasons = self._find_reasons()
         updates = {str(line.wanted): _update_of(line) for line in self._runtime.board.lines()}
-        updates[COMPONENT] = ProcessUpdate(
-            ProcessStatus.RUNNING, f"{len(updates)} symbols", {"type": "daemon", "pid": os.getpid(), "args": sys.argv}
-        )
+        updates[COMPONENT] = _update_of_daemon(len(updates), reasons)
         for component in self._records.keys() - updates.keys():
             await cache.stop_process(self._records.pop(component))
         unknown = await cache.update_processes(
@@ -142,6 +157,14 @@ class StatusReporter:
                     message=update.message,
                     status=update.status or ProcessStatus.STARTING,
                 )
+        self._published = _numberless(reasons)
+
+    async def _publish_health(self) -> None:
+        """Bring the daemon's own record up to date between two heartbeats."""
+        reasons = self._find_reasons()
+        update = _update_of_daemon(len(self._records) - 1, reasons)
+        if not await self._runtime.process_cache.update_processes({self._records[COMPONENT]: update}):
+            self._published = _numberless(reasons)
 
     def _log_venues(self) -> None:
         venues: dict[str, list[SymbolStatus]] = {}
@@ -163,6 +186,16 @@ class StatusReporter:
                 rows_s=round(sum(line.rate_rows_s for line in lines)),
                 **({"eta_s": round(max(etas))} if etas else {}),
             )
+
+
+def _numberless(reasons: Sequence[Stale]) -> list[Stale]:
+    """Return reasons without the numbers in them, which change all the time."""
+    return [one._replace(reason=re.sub(r"\d+", "", one.reason)) for one in reasons]
+
+
+def _update_of_daemon(symbols: int, reasons: Sequence[Stale]) -> ProcessUpdate:
+    params = {"type": "daemon", "pid": os.getpid(), "args": sys.argv, "health": describe_health(reasons)}
+    return ProcessUpdate(ProcessStatus.RUNNING, f"{symbols} symbols", params)
 
 
 def _update_of(line: SymbolStatus) -> ProcessUpdate:

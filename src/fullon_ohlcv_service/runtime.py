@@ -48,10 +48,13 @@ class Exchanges:
         Raises:
             UnknownExchange, NotSupported: no such venue; names near ones.
         """
+        if (known := self._open.get(name)) is not None:
+            return known  # without the lock, which is held for as long as the exchange cannot be reached
         async with self._locks.setdefault(name, asyncio.Lock()):
             if name not in self._open:
                 exchange = open_exchange(name, clock=self._clock, page_rows=self._page_rows)
                 self._open[name] = await self._stack.enter_async_context(exchange)
+                self._board.clocks[name] = exchange.clock
             return self._open[name]
 
     def opened(self) -> Mapping[str, Exchange]:

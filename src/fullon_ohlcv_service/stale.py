@@ -58,7 +58,7 @@ class StaleStreamGuard:
 
     def feed(self, events: list[Event]) -> None:
         """Take what has arrived."""
-        self._freshness.feed(events, self._runtime.clock.now_us())
+        self._freshness.feed(events, self._exchange.clock.now_us())
 
     def heard(self) -> dict[str, Heard]:
         """Return, of each symbol that has told anything, what it told last."""
@@ -69,7 +69,7 @@ class StaleStreamGuard:
         try:
             while True:
                 await self._runtime.clock.sleep(CHECK_S)
-                overdue = self._freshness.overdue(self._runtime.clock.now_us())
+                overdue = self._freshness.overdue(self._exchange.clock.now_us())
                 self._trust(self._doubted - {one.symbol for one in overdue})
                 await self._look_at(overdue[:LOOKS_MAX])
         finally:
@@ -102,7 +102,7 @@ class StaleStreamGuard:
         """Say on the board that nobody can tell whether a silent stream is quiet or sick."""
         self._doubted.add(one.symbol)
         reason = f"{one.reason}, and it cannot be asked over REST whether that is the market: {why}"
-        board, now_us = self._runtime.board, self._runtime.clock.now_us()
+        board, now_us = self._runtime.board, self._exchange.clock.now_us()
         board.doubt(self._exchange.name, one.symbol, self._channel, reason, now_us)
 
     def _trust(self, symbols: set[str]) -> None:
@@ -112,7 +112,7 @@ class StaleStreamGuard:
 
     async def _has_traded_since(self, one: Overdue) -> bool:
         """Ask REST for what the stream should have told by now."""
-        exchange, end_us = self._exchange, self._runtime.clock.now_us() - SETTLE_US
+        exchange, end_us = self._exchange, self._exchange.clock.now_us() - SETTLE_US
         if self._channel == "trades" and exchange.traits.trade_history:
             start_us = one.last_event_us + 1
             if start_us >= end_us:
@@ -130,7 +130,7 @@ class StaleStreamGuard:
         return False
 
     async def _climb(self, one: Overdue, reconnected: set[str]) -> None:
-        step = self._freshness.escalate(one.symbol, self._runtime.clock.now_us())
+        step = self._freshness.escalate(one.symbol, self._exchange.clock.now_us())
         if step == 0:
             return
         resubscribe = step == 1 and not one.lagging
@@ -160,6 +160,6 @@ class StaleStreamGuard:
                 await self._runtime.claims.released(series)
         except TimeoutError:
             self._log.warning("the run of a stale stream did not end in time", series=str(series))
-        interval = (floor_minute_us(one.last_event_us), self._runtime.clock.now_us())
+        interval = (floor_minute_us(one.last_event_us), self._exchange.clock.now_us())
         await self._runtime.store.uncover(series, interval)
         self._on_gap(self._exchange.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fullon_exchange.clock import Clock, floor_minute_us
+from fullon_exchange.exchange_clock import ExchangeClock
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv_service.config.database_config import WantedSymbol
@@ -117,7 +118,22 @@ class StatusBoard:
         """Why the ledger cannot be looked at just now; the lines are what it said last."""
         self.told = False
         """Whether it is known what is wanted."""
+        self.clocks: dict[str, ExchangeClock] = {}
+        """By exchange: its own clock."""
         self._refreshed_s = time.monotonic()
+
+    def now_us(self, exchange: str) -> int:
+        """Return the time of an exchange; this machine's where it has not been opened yet."""
+        return self.clocks.get(exchange, self.clock).now_us()
+
+    def latest_us(self, exchange: str) -> int:
+        """Return a time that the exchange's clock has not passed."""
+        clock = self.clocks.get(exchange)
+        return self.clock.now_us() if clock is None else clock.latest_us()
+
+    def ahead_us(self, exchange: str) -> int:
+        """Return how far this machine's clock is ahead of the exchange's time as `now_us` has it."""
+        return self.clock.now_us() - self.now_us(exchange) if exchange in self.clocks else 0
 
     @property
     def age_s(self) -> float:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fullon_ohlcv_service.columns import Cell, Column, make_table
+from fullon_ohlcv_service.health import Stale
 from fullon_ohlcv_service.status import Phase, StatusBoard, SymbolStatus
 
 REFRESH_S = 0.5
@@ -40,23 +41,37 @@ _STYLE = {
 _ATTENTION = dict.fromkeys(Phase, 3) | {Phase.REFUSED: 0, Phase.WAITING: 1, Phase.CATCHING_UP: 2}
 
 
-async def show_table(board: StatusBoard, console: Console, failing: Callable[[], Mapping[str, str]] = dict) -> None:
-    """Draw the board on the terminal until cancelled; `failing` names parts of the daemon that fail, and says why."""
-    with Live(build_screen(board, console, failing()), console=console, auto_refresh=False) as live:
+async def show_table(
+    board: StatusBoard,
+    console: Console,
+    failing: Callable[[], Mapping[str, str]] = dict,
+    find_reasons: Callable[[], Sequence[Stale]] = list,
+) -> None:
+    """Draw the board on the terminal until cancelled.
+
+    `failing` names parts of the daemon that fail, and says why; `find_reasons` says why the daemon is not ready.
+    """
+
+    def screen() -> Group:
+        return build_screen(board, console, failing(), find_reasons())
+
+    with Live(screen(), console=console, auto_refresh=False) as live:
         try:
             while True:
                 await asyncio.sleep(REFRESH_S)
-                live.update(build_screen(board, console, failing()), refresh=True)
+                live.update(screen(), refresh=True)
         finally:
-            live.update(build_screen(board, console, failing()), refresh=True)
+            live.update(screen(), refresh=True)
 
 
-def build_screen(board: StatusBoard, console: Console, failing: Mapping[str, str]) -> Group:
+def build_screen(
+    board: StatusBoard, console: Console, failing: Mapping[str, str], reasons: Sequence[Stale] = ()
+) -> Group:
     """Return a table of as many symbols as the terminal has room for, those that need attention first, and below it
     how many are in which phase, and what is wrong.
     """
     lines = board.lines()
-    said = [_counts(lines), *_problems(board, lines, failing)]
+    said = [_counts(lines, reasons), *_problems(board, lines, failing, reasons)]
     room = max(ROWS_MIN, console.size.height - HEAD_LINES - sum(_height(one, console) for one in said))
     shown = lines if len(lines) <= room else sorted(lines, key=lambda line: _ATTENTION[line.phase])[:room]
     if len(shown) < len(lines):
@@ -71,21 +86,26 @@ def _height(sentence: str, console: Console) -> int:
     return len(Text(sentence).wrap(console, console.width))
 
 
-def _counts(lines: Sequence[SymbolStatus]) -> str:
+def _counts(lines: Sequence[SymbolStatus], reasons: Sequence[Stale]) -> str:
     if not lines:
         return "no symbols in the database yet; waiting for some: `fullon-ohlcv symbols add`"
     counts = Counter(line.phase for line in lines)
-    return ", ".join(f"{counts[phase]} {phase.value}" for phase in Phase if counts[phase])
+    verdict = "all is well" if not reasons else f"{len(reasons)} not fresh"
+    return f"{verdict}: {', '.join(f'{counts[phase]} {phase.value}' for phase in Phase if counts[phase])}"
 
 
-def _problems(board: StatusBoard, lines: Sequence[SymbolStatus], failing: Mapping[str, str]) -> list[str]:
+def _problems(
+    board: StatusBoard, lines: Sequence[SymbolStatus], failing: Mapping[str, str], reasons: Sequence[Stale]
+) -> list[str]:
     """Return what is wrong, one sentence each, what concerns most first."""
     said = [f"not up to date: {board.unreadable}"] if board.unreadable else []
+    said += [one.reason for one in reasons if not one.symbol]
     said += [f"{name}, tried again: {why}" for name, why in failing.items()]
     said += _troubles([line for line in lines if line.phase is Phase.REFUSED])
     for name, why in sorted(board.venue_problems.items()):
         said.append(f"{name} cannot be reached, tried again for ever: {why.removeprefix(f'{name}: ')}")
     said += _troubles([line for line in lines if line.phase is not Phase.REFUSED])
+    said += _not_fresh(board, reasons)
     if len(said) > PROBLEMS_SHOWN:
         said[PROBLEMS_SHOWN:] = [f"and {len(said) - PROBLEMS_SHOWN} more: fullon-ohlcv status"]
     if coarse := sum(bool(line.coarse_us) for line in lines):
@@ -99,6 +119,15 @@ def _troubles(lines: Sequence[SymbolStatus]) -> list[str]:
     for line in lines:
         if line.problem:
             named.setdefault(line.problem, []).append(str(line.wanted))
+    return [f"{_names(names)}: {why}" for why, names in named.items()]
+
+
+def _not_fresh(board: StatusBoard, reasons: Sequence[Stale]) -> list[str]:
+    """Return why symbols are not fresh, but for those whose exchange is named already."""
+    named: dict[str, list[str]] = {}
+    for one in reasons:
+        if one.symbol and one.exchange not in board.venue_problems:
+            named.setdefault(one.reason, []).append(f"{one.exchange}:{one.symbol}")
     return [f"{_names(names)}: {why}" for why, names in named.items()]
 
 

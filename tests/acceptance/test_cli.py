@@ -105,7 +105,8 @@ async def test_from_init_to_an_exported_file_that_equals_the_market(
     async with TimeseriesStore.open(now_us=clock.now_us) as store:
         async with collecting():
             await wait_until_complete(store, clock)
-            status = await ask("status", "--json")
+            while (status := await ask("status", "--json")).code:
+                await asyncio.sleep(0.5)  # the daemon looks at the ledger every ten seconds; the test has its time-out
             gaps = await ask("gaps", "--json")
             coverage = await ask("coverage")
             _check_running_status(status)

@@ -16,7 +16,6 @@ from fullon_ohlcv.store import TimeseriesStore, system_now_us
 from fullon_ohlcv.timeframe import DAY_US, MINUTE_US
 from fullon_ohlcv.writer_lock import WriterLock
 from fullon_ohlcv_service.cli import main
-from fullon_ohlcv_service.commands import status_of
 from fullon_orm import DatabaseContext, init_db
 from fullon_orm.models import Exchange, Symbol, User
 
@@ -107,7 +106,7 @@ async def test_the_number_of_queries_does_not_grow_with_the_symbols(
     assert counts[0] == counts[1] > 0, queries
 
 
-async def test_an_exchange_of_which_nothing_arrives_is_named_and_a_slow_one_is_not(
+async def test_without_the_daemons_word_the_ledger_is_judged_by_the_same_rule(
     fresh_databases: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -121,10 +120,10 @@ async def test_an_exchange_of_which_nothing_arrives_is_named_and_a_slow_one_is_n
 
     async with WriterLock() as lock:
         assert await lock.take()
-        assert (await ask("status", 0))["troubles"] == [], "it has only just begun"
-        monkeypatch.setattr(status_of, "SETTLE_S", 0.0)
-        (trouble,) = (await ask("status", 1))["troubles"]
-        assert re.match(r"kraken: nothing arrives, it is (9|10) min behind; `fullon-ohlcv doctor` asks it", trouble)
+        answer = await ask("status", 1)
+        assert (answer["well"], answer["troubles"]) == (False, [])
+        for line in answer["symbols"]:
+            assert re.fullmatch(r"(5[4-9]|6[0-9])\d s behind, 300 s is the limit", line["problem"]), line
         doing = {gap["exchange"]: gap["doing"] for gap in (await ask("gaps", 1))["gaps"]}
     assert doing == {
         "binance": "being filled",

@@ -43,6 +43,8 @@ from fullon_orm import dispose_engines, init_db
 from fullon_simulator import SimulatedMarket
 
 VENUES = ("kraken", "binance", "hyperliquid", "bitmex")
+CLOCKS_AHEAD_S = (0.0, 0.0, 300.0, 45.0, -45.0, -300.0)
+"""How far ahead of the market the clock of a daemon may be that is started again."""
 KILLS = ("kill daemon", "kill PostgreSQL", "kill Redis")
 
 
@@ -109,11 +111,18 @@ class Daemon:
         self._process: asyncio.subprocess.Process | None = None
         self.lives: list[list[Measured]] = []
 
-    async def start(self) -> None:
+    async def start(self, ahead_s: float = 0.0) -> None:
+        """Start it on a machine whose clock is so far ahead of the market's."""
         self.lives.append([])
+        clock = Clock.from_env()
+        skewed = f"{clock.origin_s + ahead_s:.6f}@{clock.unix_s:.6f}x{clock.speed}"
         with self._log.open("ab") as sink:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "fullon_ohlcv_service.daemon", stdout=sink, stderr=sink, cwd=self._log.parent
+                *(sys.executable, "-m", "fullon_ohlcv_service.daemon"),
+                stdout=sink,
+                stderr=sink,
+                cwd=self._log.parent,
+                env=os.environ | {"FULLON_CLOCK": skewed},
             )
 
     async def kill(self) -> None:
@@ -167,6 +176,8 @@ class Soak:
         self.hurts: list[_Hurt] = []
         self._random = random.Random(f"kills {plan.seed}")
         self._counted = 0
+        self.early: set[str] = set()
+        """Series of which something was known of a time that was still to come."""
 
     async def run(self) -> Report:
         now_s = time.time()
@@ -207,6 +218,7 @@ class Soak:
             if time.monotonic() > next_kill_s:
                 next_kill_s = time.monotonic() + self._random.expovariate(1 / plan.kill_every_s)
                 await self._kill(self._random.choice(KILLS), servers, clock)
+            await self._note_early(clock)
             await self._note_repaired(wanted, clock)
         market.faults.heal()
         self._note_ended(market)
@@ -217,7 +229,7 @@ class Soak:
         if what == "kill daemon":
             await self.daemon.kill()
             await asyncio.sleep(self._random.uniform(0, 3))
-            await self.daemon.start()
+            await self.daemon.start(self._random.choice(CLOCKS_AHEAD_S))
         else:
             pid = servers.pids()[what.removeprefix("kill ")]
             if pid is not None:
@@ -235,6 +247,16 @@ class Soak:
                     self.hurts.append(_Hurt(episode.kind, list(episode.faults), episode.ends_us))
         if market.faults.past:
             self._counted = max(self._counted, *(one.number for one in market.faults.past))
+
+    async def _note_early(self, clock: Clock) -> None:
+        """Note what is known of a time that is still to come."""
+        try:
+            async with _opened(clock) as store:
+                for name in self.plan.venues:
+                    for series in await store.known_beyond(name, clock.now_us() + MINUTE_US):
+                        self.early.add(str(series))
+        except (StorageError, OSError):
+            return
 
     async def _note_repaired(self, wanted: set[WantedSymbol], clock: Clock) -> None:
         if not self.hurts:
@@ -269,6 +291,8 @@ class Soak:
                 revisions += len(await store.read_revisions(series, (start_us, end_us)))
         code = await self.daemon.stop()
         log = self.log.read_text(errors="replace")
+        for series in sorted(self.early):
+            found.note("misclassified", f"{series}: something was known of a time that was still to come")
         if code:
             found.note("misclassified", f"the daemon ended with exit code {code}")
         return Report(self.plan, found, self.kinds, self.daemon.lives, revisions, log)

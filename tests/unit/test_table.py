@@ -1,12 +1,14 @@
 """What the daemon draws on a terminal: every symbol there is room for, and every trouble in a sentence."""
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
 
 from fullon_exchange.clock import Clock
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.health import Stale
 from fullon_ohlcv_service.status import StatusBoard
 from fullon_ohlcv_service.table import build_screen
 
@@ -19,9 +21,15 @@ def board() -> StatusBoard:
     return StatusBoard(Clock())
 
 
-def drawn(board: StatusBoard, failing: dict[str, str] | None = None, *, height: int = HEIGHT) -> list[str]:
+def drawn(
+    board: StatusBoard,
+    failing: dict[str, str] | None = None,
+    *,
+    height: int = HEIGHT,
+    reasons: Sequence[Stale] = (),
+) -> list[str]:
     console = Console(file=io.StringIO(), width=WIDTH, height=height, force_terminal=True, color_system=None)
-    console.print(build_screen(board, console, failing or {}))
+    console.print(build_screen(board, console, failing or {}, reasons))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -61,3 +69,12 @@ def test_what_fails_in_the_daemon_is_on_the_screen_that_has_taken_the_console_fr
     said = text(drawn(board, {"http": "cannot listen on 127.0.0.1:9464: address in use"}))
     assert "not up to date: PostgreSQL at db.example.org does not answer" in said
     assert "http, tried again: cannot listen on 127.0.0.1:9464: address in use" in said
+
+
+def test_the_verdict_and_what_is_not_fresh_are_those_of_ready(board: StatusBoard) -> None:
+    board.want([WantedSymbol("kraken", f"C{number}/USD", 1) for number in range(3)])
+    assert "all is well: 3 waiting" in text(drawn(board))
+    reasons = [Stale("kraken", f"C{number}/USD", "nothing is stored yet") for number in range(3)]
+    said = text(drawn(board, reasons=reasons))
+    assert "3 not fresh: 3 waiting" in said
+    assert "kraken:C0/USD, kraken:C1/USD and 1 more: nothing is stored yet" in said

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fullon_ohlcv.records import CandleWrite, CoverageRun, CoverageSummary, Interval, MinuteState, Series, State
+from fullon_ohlcv.records import (
+    CandleWrite,
+    CoverageRun,
+    CoverageSummary,
+    Interval,
+    MinuteState,
+    Series,
+    State,
+    TradeWrite,
+)
+from fullon_ohlcv.statements import migrations
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.timeframe import MINUTE_US, to_us
 
@@ -163,3 +173,27 @@ async def test_wrong_intervals_and_reasons_are_refused(store: TimeseriesStore, s
         await store.mark_unavailable(series, (T, T + 1), "")
     assert await store.classify(series, (T, T)) == []
     assert await store.coverage_intervals(series, (T, T)) == []
+
+
+async def test_the_start_of_what_is_wanted_is_only_moved_back(store: TimeseriesStore) -> None:
+    one, other = await store.series("kraken", "BTC/USD", "trades"), await store.series("kraken", "BTC/USD", "candles1m")
+    assert await store.wanted_since([one, other]) == {}
+    assert await store.want({one: T, other: T}) == {one: T, other: T}
+    assert await store.want({one: T + MINUTE_US, other: T - MINUTE_US}) == {one: T, other: T - MINUTE_US}
+    async with TimeseriesStore.open() as another:
+        assert await another.want({one: T + MINUTE_US}) == {one: T}
+        assert await another.wanted_since([one, other]) == {one: T, other: T - MINUTE_US}
+
+
+async def test_what_an_older_database_knows_has_been_wanted(store: TimeseriesStore) -> None:
+    trades, candles = await store.series("a", "B/C", "trades"), await store.series("a", "B/C", "candles1m")
+    coarse, empty = await store.series("a", "B/C", "candles5m"), await store.series("a", "B/C", "candles1h")
+    await store.write_candles([CandleWrite(one, (), [(T + MINUTE_US, T + 6 * MINUTE_US)]) for one in (candles, coarse)])
+    await store.mark_unavailable(candles, (T - 9 * MINUTE_US, T), "retention: gone")
+    await store.write_trades([TradeWrite(trades, (), [(T + 7, T + MINUTE_US)])])
+    [script] = [script for script in migrations().values() if "CREATE TABLE wanted" in script]
+    async with store.connection("migrate again") as connection:
+        await connection.execute("DROP TABLE wanted")
+        await connection.execute(script)
+    since_us = await store.wanted_since([trades, candles, coarse, empty])
+    assert since_us == {trades: T, candles: T - 9 * MINUTE_US}

@@ -30,6 +30,7 @@ from fullon_ohlcv_service.commands.environment import is_demo, say_command
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.disk_watch import read_room
+from fullon_ohlcv_service.health import CLOCK_OFF_S, SYNCHRONISE
 from fullon_orm.errors import DatabaseUnavailable, OrmError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 POSTGRES_MIN = 150_000
 REDIS_MIN = (6, 2)
 SKEW_WARN_S = 2.0
-SKEW_MAX_S = 10.0
 FILES_MIN = 1024
 CLOSE_S = 5.0
 CONNECT_S = 2.0
@@ -324,8 +324,8 @@ async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterato
     yield well(name, f"answers in {delay_s * 1000:.0f} ms, lists {len(listings):,} symbols")
     skew_s = max(0.0, abs(theirs_us - ours_us) / 1e6 - delay_s * clock.speed)
     found = f"ours differs by {skew_s:.1f} s"
-    remedy = "synchronise this machine: timedatectl set-ntp true"
-    if skew_s > SKEW_MAX_S:
+    remedy = f"synchronise this machine: {SYNCHRONISE}"
+    if skew_s > CLOCK_OFF_S:
         yield fail(f"{name} clock", found, remedy)
     elif skew_s > SKEW_WARN_S:
         yield warn(f"{name} clock", found, remedy)

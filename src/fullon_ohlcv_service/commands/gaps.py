@@ -88,8 +88,7 @@ def gaps(
 async def _find(symbols: list[str] | None, exchange: str | None) -> tuple[list[Gap], int]:
     async with open_ledger() as ledger:
         chosen = {(one.exchange, one.symbol): one for one in ledger.choose(symbols, exchange)}
-        only = replace(ledger, wanted=chosen)
-        report = await read_report(only)
+        report = await read_report(replace(ledger, wanted=chosen))
         wanted = {await ledger.candles(*key): ledger.interval(one) for key, one in chosen.items()}
         maps = await ledger.store.coverage_maps(wanted)
     runs = {(series.exchange, series.symbol): each for series, each in maps.items()}
@@ -133,7 +132,7 @@ def _minutes_left(name: str, start_us: int, now_us: int) -> int | None:
 def _doing(line: SymbolLine, report: Report) -> str:
     if report.writer is None:
         return "nothing: the daemon does not run"
-    if line.problem:
+    if line.problem and line.is_well:
         return f"nothing: {line.problem}"
     if line.exchange in report.silent:
         return "tried again and again: nothing arrives from the exchange"

@@ -21,13 +21,13 @@ from fullon_log import configure_logger
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
-from fullon_ohlcv.timeframe import DAY_US
 from fullon_ohlcv_service.commands.environment import is_demo, say_command, split_name
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.errors import CommandError, ServiceError
 from fullon_ohlcv_service.history import SETTLE_S
+from fullon_ohlcv_service.wanted_range import start_us
 from fullon_orm.errors import DatabaseMissing, OrmError, SchemaMismatch
 
 KNOWN_ERRORS = (
@@ -138,14 +138,18 @@ class Ledger:
     wanted: Mapping[tuple[str, str], WantedSymbol]
     known: Mapping[tuple[str, str, str], Series]
     """Every series of the store by exchange, symbol and channel."""
+    since_us: Mapping[Series, int]
+    """From when on a series is wanted, as recorded."""
     embedded: Path | None = None
     """Where the embedded servers keep their data; None where others are used."""
 
     def interval(self, one: WantedSymbol) -> Interval:
-        """Return what is wanted of a symbol: its back-fill, up to the last minute that has settled."""
+        """Return what is wanted of a symbol, up to the last minute that has settled; empty where it is not wanted."""
         now_us = self.clock.now_us()
-        start_us = floor_minute_us(now_us - one.backtest_days * DAY_US)
-        return start_us, max(start_us, settled_end_us(now_us))
+        key = (one.exchange, one.symbol)
+        series = self.known.get((*key, "candles1m")) if key in self.wanted else None
+        begins_us = start_us(one, now_us, None if series is None else self.since_us.get(series))
+        return begins_us, max(begins_us, settled_end_us(now_us))
 
     async def candles(self, exchange: str, symbol: str) -> Series:
         """Return the series of a symbol's 1-minute candles, created where it is new."""
@@ -210,5 +214,6 @@ async def open_ledger() -> AsyncIterator[Ledger]:
         async with store.connection("list the series") as connection:
             rows = await connection.fetch("SELECT series_id, exchange, symbol, channel FROM series")
         known = {tuple(row)[1:]: Series(*row) for row in rows}
-        embedded = _used_directory.get()
-        yield Ledger(config, clock, store, {(one.exchange, one.symbol): one for one in sorted(wanted)}, known, embedded)
+        since_us = await store.wanted_since(known.values())
+        by_name = {(one.exchange, one.symbol): one for one in sorted(wanted)}
+        yield Ledger(config, clock, store, by_name, known, since_us, _used_directory.get())

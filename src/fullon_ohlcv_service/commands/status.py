@@ -65,6 +65,7 @@ def status(
 ) -> None:
     """Show whether all is well: the daemon, the exchanges, every symbol.
 
+    All is well when a daemon runs and all data that are due are fresh, exactly as the daemon's /ready answers.
     Exit code 0: all is well; 1: something needs a look, which is named first; 2: it cannot be told.
 
     \b
@@ -137,6 +138,7 @@ def draw(report: Report, console: Console, *, everything: bool) -> RenderableTyp
 def _head(report: Report) -> list[Text]:
     now = f"{from_us(report.now_us):%Y-%m-%d %H:%M:%S} UTC"
     sick = [line for line in report.lines if not line.is_well]
+    others = [line for line in report.lines if line.is_well and line.problem]
     verdict = Text("All is well", "bold green") if report.is_well else Text("Needs a look", "bold red")
     daemon = ""  # that none runs is the first of the troubles
     if report.writer is not None:
@@ -149,6 +151,10 @@ def _head(report: Report) -> list[Text]:
     if len(sick) > PROBLEMS_SHOWN:
         more = f"  and {len(sick) - PROBLEMS_SHOWN} more symbols; all of them: {say_command('status --all')}"
         lines.append(Text(more, "red"))
+    notes = [*report.notes, *(f"{line.exchange}:{line.symbol}: {line.problem}" for line in others[:PROBLEMS_SHOWN])]
+    if len(others) > PROBLEMS_SHOWN:
+        notes.append(f"and {len(others) - PROBLEMS_SHOWN} more symbols of which no data are due")
+    lines += [Text(f"  {note}", "magenta") for note in notes]
     if behind := sum(line.phase == Phase.CATCHING_UP for line in report.lines):
         verb = "is" if behind == 1 else "are"
         lines.append(Text(f"  {behind} of {len(report.lines)} symbols {verb} catching up", "yellow"))

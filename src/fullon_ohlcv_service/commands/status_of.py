@@ -1,9 +1,9 @@
 """How collecting goes, put together from the ledger, the writer's lock and the status records."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from fullon_cache import CacheError, ProcessCache
@@ -13,9 +13,10 @@ from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv.writer_lock import Writer, find_writer
 from fullon_ohlcv_service.commands.environment import say_command
 from fullon_ohlcv_service.commands.session import Ledger, nothing_yet
-from fullon_ohlcv_service.commands.times import iso, say_span
+from fullon_ohlcv_service.commands.times import iso
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.disk_watch import read_room
+from fullon_ohlcv_service.health import stale_after_s, why_stale
 from fullon_ohlcv_service.reporter import COMPONENT
 from fullon_ohlcv_service.status import Phase
 
@@ -24,10 +25,6 @@ SILENT_S = 120.0
 """A daemon whose heart has not beaten for so long is not well; it beats every 30 s at least."""
 TAIL_MAX_US = 3 * MINUTE_US
 """The newest minutes of a live symbol are on their way, not missing."""
-STALE_S = 300.0
-"""A live symbol further behind than this is not well (exchange time)."""
-SETTLE_S = 90.0
-"""A daemon that has just begun has not heard of every exchange yet."""
 STOPPED = "stopped"
 
 
@@ -45,11 +42,9 @@ class SymbolLine:
     rows_s: float | None
     eta_s: float | None
     problem: str
-
-    @property
-    def is_well(self) -> bool:
-        """True where nobody has to look."""
-        return not self.problem
+    """Why it is not fresh, or why no data of it are due."""
+    is_well: bool
+    """False where data that are due are not fresh."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it with stable keys."""
@@ -64,6 +59,7 @@ class SymbolLine:
             "rows_s": self.rows_s,
             "eta_s": self.eta_s,
             "problem": self.problem,
+            "well": self.is_well,
         }
 
 
@@ -77,12 +73,14 @@ class Report:
     lines: list[SymbolLine]
     troubles: list[str] = field(default_factory=list)
     """What is wrong beside single symbols."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing and takes nothing from the health of the data."""
     silent: Collection[str] = ()
     """The exchanges of which nothing arrives."""
 
     @property
     def is_well(self) -> bool:
-        """True where the daemon runs and nothing needs a look."""
+        """True where a daemon runs and, as its /ready says, all data that are due are fresh."""
         return not self.troubles and all(line.is_well for line in self.lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -92,6 +90,7 @@ class Report:
             "now": iso(self.now_us),
             "well": self.is_well,
             "troubles": self.troubles,
+            "notes": self.notes,
             "daemon": {
                 "running": self.writer is not None,
                 "since": None if self.writer is None else self.writer.since.isoformat(),
@@ -103,7 +102,7 @@ class Report:
         }
 
 
-def by_venue(lines: list[SymbolLine]) -> dict[str, list[SymbolLine]]:
+def by_venue(lines: Sequence[SymbolLine]) -> dict[str, list[SymbolLine]]:
     """Group lines by exchange."""
     venues: dict[str, list[SymbolLine]] = {}
     for line in lines:
@@ -129,10 +128,11 @@ def venue_line(name: str, lines: list[SymbolLine]) -> dict[str, Any]:
 
 
 async def read_report(ledger: Ledger) -> Report:
-    """Ask the store and Redis; a Redis that is away costs phases and rates, nothing else."""
+    """Ask the store and Redis; a Redis that is away costs phases, rates and the daemon's own word, nothing else."""
     async with ledger.store.connection("ask for the writer") as connection:
         writer = await find_writer(connection)
     troubles: list[str] = []
+    notes: list[str] = []
     records: dict[str, ProcessRecord] = {}
     try:
         async with ProcessCache() as cache:
@@ -141,23 +141,29 @@ async def read_report(ledger: Ledger) -> Report:
             ):
                 records[record["component"]] = record  # sorted by age: the newest wins
     except CacheError as error:
-        troubles.append(str(error))
+        notes.append(str(error))
     daemon = records.get(COMPONENT)
     if writer is None:
         troubles.append(f"the daemon does not run, nothing is collected: {say_command('run')} starts it")
     elif daemon is not None and daemon["heartbeat_age_s"] > SILENT_S:
         troubles.append(f"the daemon has been silent for {daemon['heartbeat_age_s']:.0f} s: see {say_command('logs')}")
-    if (full := _find_short_disk(ledger)) is not None:
-        troubles.append(full)
     if not ledger.wanted:
-        troubles.append(nothing_yet())
+        notes.append(nothing_yet())
     lines = await _read_lines(ledger, records if writer is not None else None)
-    silent: dict[str, float | None] = {}
-    if writer is not None and (datetime.now(UTC) - writer.since).total_seconds() > SETTLE_S:
-        interval_s = 0.0 if ledger.config.enable_streaming else ledger.config.collection_interval
-        silent = find_silent(lines, STALE_S + interval_s)
-        troubles += [_silence(name, lag_s) for name, lag_s in silent.items()]
-    return Report(ledger.clock.now_us(), writer, daemon, lines, troubles, silent.keys())
+    silent: Collection[str] = ()
+    if writer is not None:
+        health = _health_of(daemon, writer)
+        if health is None:
+            lines = [_judged(line, why_stale(line.lag_s, stale_after_s(ledger.config))) for line in lines]
+        else:
+            troubles += [one["reason"] for one in health["reasons"] if one["symbol"] is None]
+            if more := health["reasons_left_out"]:
+                troubles.append(f"{more} more symbols are not fresh than are named here")
+            lines = _as_published(lines, health)
+        silent = find_silent(lines)
+    if (full := _find_short_disk(ledger)) is not None and full not in troubles:
+        troubles.append(full)
+    return Report(ledger.clock.now_us(), writer, daemon, lines, troubles, notes, silent)
 
 
 def _find_short_disk(ledger: Ledger) -> str | None:
@@ -168,22 +174,35 @@ def _find_short_disk(ledger: Ledger) -> str | None:
     return room.sentence if room.is_short else None
 
 
-def find_silent(lines: list[SymbolLine], limit_s: float) -> dict[str, float | None]:
-    """Return the exchanges of which nothing arrives, and how far behind they are; None where nothing is stored yet.
-
-    One that is slow is not among them: of some symbol rows come in, or it is up to date.
-    """
-    silent: dict[str, float | None] = {}
-    for name, ours in by_venue(lines).items():
-        due = [line for line in ours if line.is_well]
-        if due and not any(line.rows_s or (line.lag_s is not None and line.lag_s <= limit_s) for line in due):
-            silent[name] = min((line.lag_s for line in due if line.lag_s is not None), default=None)
-    return silent
+def _health_of(daemon: ProcessRecord | None, writer: Writer) -> Mapping[str, Any] | None:
+    """Return what the daemon that runs has published of its health; None where there is no word of it."""
+    if daemon is None or daemon["heartbeat_age_s"] > SILENT_S:
+        return None
+    if datetime.fromisoformat(daemon["heartbeat"]) < writer.since:
+        return None  # of an earlier daemon
+    health: Mapping[str, Any] | None = daemon["params"].get("health")
+    return health
 
 
-def _silence(name: str, lag_s: float | None) -> str:
-    behind = "nothing has arrived yet" if lag_s is None else f"nothing arrives, it is {say_span(lag_s)} behind"
-    return f"{name}: {behind}; {say_command('doctor')} asks it, {say_command(f'logs {name}')} has the reasons"
+def _as_published(lines: Sequence[SymbolLine], health: Mapping[str, Any]) -> list[SymbolLine]:
+    reasons = {(one["exchange"], one["symbol"]): one["reason"] for one in health["reasons"]}
+    return [_judged(line, reasons.get((line.exchange, line.symbol))) for line in lines]
+
+
+def _judged(line: SymbolLine, reason: str | None) -> SymbolLine:
+    """Return a line that is not fresh for this reason; one without, or whose data are not due, stays as it is."""
+    return line if reason is None or line.problem else replace(line, problem=reason, is_well=False)
+
+
+def find_silent(lines: Sequence[SymbolLine]) -> set[str]:
+    """Return the exchanges of which nothing arrives; one that is slow is not among them: rows of it come in."""
+    return {
+        name
+        for name, ours in by_venue(lines).items()
+        if not any(line.rows_s for line in ours)
+        and all(line.problem for line in ours)
+        and not all(line.is_well for line in ours)
+    }
 
 
 async def _read_lines(ledger: Ledger, records: Mapping[str, ProcessRecord] | None) -> list[SymbolLine]:
@@ -212,11 +231,8 @@ def _line(
     phase, problem = said
     missing_us = max(0, summary.wanted_us - summary.covered_us - summary.unavailable_us)
     lag_s = None if summary.covered_until_us is None else max(0.0, (now_us - summary.covered_until_us) / 1e6)
-    is_live = phase == Phase.LIVE
-    if is_live and missing_us <= TAIL_MAX_US and lag_s is not None and lag_s * 1e6 <= 2 * TAIL_MAX_US:
+    if phase == Phase.LIVE and missing_us <= TAIL_MAX_US and lag_s is not None and lag_s * 1e6 <= 2 * TAIL_MAX_US:
         missing_us = 0
-    if is_live and not problem and lag_s is not None and lag_s > STALE_S:
-        problem = f"live, but {lag_s / 60:.0f} minutes behind"
     if phase in (Phase.WAITING, Phase.CATCHING_UP):
         # Records are up to half a minute old, the ledger is not.
         behind_us = missing_us if lag_s is None or lag_s * 1e6 > 2 * TAIL_MAX_US else max(0, missing_us - TAIL_MAX_US)
@@ -233,6 +249,7 @@ def _line(
         rows_s=params.get("rows_s"),
         eta_s=None if eta_s is None else round(float(eta_s)),
         problem=problem,
+        is_well=True,
     )
 
 

@@ -77,7 +77,7 @@ class CoarseHistory:
         for name in (name for name in LADDER if name in exchange.traits.timeframes):
             lost = {one: intervals for one, intervals in lost.items() if intervals}
             timeframe = Timeframe.parse(name)
-            reaches_us = reach_us(rt.clock.now_us(), exchange.traits.candle_window, timeframe.width_us or DAY_US)
+            reaches_us = reach_us(exchange.clock.now_us(), exchange.traits.candle_window, timeframe.width_us or DAY_US)
             coarse = await self._series_of(lost, name, reaches_us)
             runs = await rt.store.coverage_maps(
                 {series: _around(lost[one], timeframe) for one, series in coarse.items()}

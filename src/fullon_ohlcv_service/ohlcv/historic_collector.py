@@ -25,7 +25,7 @@ class HistoricOHLCVCollector(HistoricCollector):
 
     def _reach_us(self, exchange: Exchange, series: Series) -> int | None:
         step_us = series.timeframe.width_us if series.timeframe is not None else None
-        return reach_us(self._rt.clock.now_us(), exchange.traits.candle_window, step_us or MINUTE_US)
+        return reach_us(exchange.clock.now_us(), exchange.traits.candle_window, step_us or MINUTE_US)
 
     async def _find_gaps(self, exchange: Exchange) -> dict[Series, list[Interval]]:
         gaps = await super()._find_gaps(exchange)
@@ -42,5 +42,5 @@ class HistoricOHLCVCollector(HistoricCollector):
         rows = [
             (one.timestamp_us, one.open, one.high, one.low, one.close, one.volume, one.trades) for one in page.records
         ]
-        write = CandleWrite(series, rows, covered, page.unavailable, self._confirmed(page, covered))
+        write = CandleWrite(series, rows, covered, page.unavailable, self._confirmed(exchange, page, covered))
         return await self._rt.store.write_candles([write], why=why)

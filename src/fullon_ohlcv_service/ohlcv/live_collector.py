@@ -48,7 +48,7 @@ class CandleSink:
         self._builder = CandleBuilder(
             closed_flag=exchange.traits.candle_closed_flag, grace_us=round(CLOSING_GRACE_S * 1e6)
         )
-        self._gate = ConventionGate(runtime.clock, exchange, checked=checked, release=self._release, stop=self._stop)
+        self._gate = ConventionGate(exchange.clock, exchange, checked=checked, release=self._release, stop=self._stop)
         self._stop_stream = stop
         self._pending: dict[str, CandleBatch] = {}
         self._pending_rows = 0

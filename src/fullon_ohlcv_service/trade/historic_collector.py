@@ -35,5 +35,5 @@ class HistoricTradeCollector(HistoricCollector):
         candles = None
         if exchange.traits.candles_from_trades:
             candles = await self._rt.store.series(series.exchange, series.symbol, "candles1m")
-        write = TradeWrite(series, rows, covered, candles, page.unavailable, self._confirmed(page, covered))
+        write = TradeWrite(series, rows, covered, candles, page.unavailable, self._confirmed(exchange, page, covered))
         return await self._rt.store.write_trades([write], why=why)

@@ -104,7 +104,7 @@ class TradeSink:
 
     async def drain(self) -> None:
         """End every run and hand over what is pending, within two seconds."""
-        now_us = self._runtime.clock.now_us()
+        now_us = self._runtime.board.now_us(self._exchange)
         self._pending.extend(Disconnected(connection, now_us, "stopped") for connection in self._carried)
         self._carried.clear()
         self._arrived.set()
@@ -121,7 +121,7 @@ class TradeSink:
 
     def restart_runs(self, reason: str) -> None:
         """End every run and begin it anew with the next minute; history fills what lies between."""
-        now_us = self._runtime.clock.now_us()
+        now_us = self._runtime.board.latest_us(self._exchange)
         self._pending.extend(Disconnected(connection, now_us, reason) for connection in self._carried)
         for connection, symbols in self._carried.items():
             self._pending.extend(Subscribed(connection, symbol, "trades", now_us) for symbol in symbols)

@@ -371,6 +371,26 @@ UPDATE coverage SET covered = covered - (
 )
 WHERE series_id = $1
 
+-- name: known_beyond
+-- Up to when something is known of each series of an exchange, of those of which it is after an instant.
+SELECT series_id, symbol, channel, us_of(max(upper(spans))) AS end_us
+FROM series
+CROSS JOIN LATERAL (
+    SELECT covered AS spans FROM coverage WHERE coverage.series_id = series.series_id
+    UNION ALL
+    SELECT intervals FROM unavailable WHERE unavailable.series_id = series.series_id
+) AS known
+WHERE exchange = $1 AND upper(spans) > at_us($2)
+GROUP BY series_id, symbol, channel
+
+-- name: want
+INSERT INTO wanted (series_id, since)
+SELECT series_id, at_us(start_us) FROM unnest($1::int[], $2::bigint[]) AS given(series_id, start_us)
+ON CONFLICT (series_id) DO UPDATE SET since = excluded.since WHERE excluded.since < wanted.since
+
+-- name: wanted_since
+SELECT series_id, us_of(since) AS start_us FROM wanted WHERE series_id = ANY($1::int[])
+
 -- name: gaps
 SELECT wanted.series_id, us_of(lower(gap)) AS start_us, us_of(upper(gap)) AS end_us
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS wanted(series_id, start_us, end_us)

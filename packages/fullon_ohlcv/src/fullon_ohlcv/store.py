@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +18,7 @@ from fullon_ohlcv.connection import (
     translated,
 )
 from fullon_ohlcv.errors import StorageUnavailable
-from fullon_ohlcv.intervals import checked
+from fullon_ohlcv.intervals import END_OF_TIME_US, checked
 from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries, read_unconfirmed
 from fullon_ohlcv.records import (
     CandleRow,
@@ -86,6 +86,7 @@ class TimeseriesStore:
         self._pool = pool
         self._now_us = now_us
         self._series: dict[tuple[str, str, str], Series] = {}
+        self._wanted_since: dict[Series, int] = {}
 
     @classmethod
     @asynccontextmanager
@@ -404,6 +405,39 @@ class TimeseriesStore:
         async with self._transaction("settle days that do not add up") as connection:
             await _say_why(connection, REMOVED)
             return await settle_series(connection, series, span)
+
+    async def known_beyond(self, exchange: str, at_us: int) -> dict[Series, int]:
+        """Return the series of an exchange of which anything is known after `at_us`, and up to when."""
+        async with self.connection("look for what is known too early") as connection:
+            rows = await connection.fetch(statement("known_beyond"), exchange, at_us)
+        return {Series(row[0], exchange, row[1], row[2]): row[3] for row in rows}
+
+    async def want(self, starts: Mapping[Series, int]) -> dict[Series, int]:
+        """Record from when on each series is wanted; return from when on it is.
+
+        A recorded start is only ever moved back: what was wanted once stays wanted.
+        """
+        checked([(start_us, start_us) for start_us in starts.values()])
+        earlier = {
+            series: start_us
+            for series, start_us in starts.items()
+            if start_us < self._wanted_since.get(series, END_OF_TIME_US)
+        }
+        if earlier:
+            ids = [series.series_id for series in earlier]
+            async with self._transaction("record what is wanted") as connection:
+                await connection.execute(statement("want"), ids, list(earlier.values()))
+                rows = await connection.fetch(statement("wanted_since"), ids)
+            by_id = {series.series_id: series for series in earlier}
+            self._wanted_since |= {by_id[series_id]: start_us for series_id, start_us in rows}
+        return {series: self._wanted_since[series] for series in starts}
+
+    async def wanted_since(self, series: Collection[Series]) -> dict[Series, int]:
+        """Return from when on each of these series is wanted; those that never were are left out."""
+        by_id = {one.series_id: one for one in series}
+        async with self.connection("read what is wanted") as connection:
+            rows = await connection.fetch(statement("wanted_since"), list(by_id))
+        return {by_id[series_id]: start_us for series_id, start_us in rows}
 
     async def gaps(self, wanted: Mapping[Series, Interval]) -> dict[Series, list[Interval]]:
         """Return wanted − covered − unavailable of every series, oldest first; [] where nothing is missing."""
