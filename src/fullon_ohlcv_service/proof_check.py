@@ -99,16 +99,16 @@ class ProofChecker:
 
     async def _read_covered(self, series: Iterable[Series]) -> dict[Series, list[Interval]]:
         """Return what is covered and has settled, from the first instant that is checked at all."""
-        now_us = self._runtime.clock.now_us()
-        end_us = floor_minute_us(now_us - SETTLE_US)
-        maps = await self._runtime.store.coverage_maps(dict.fromkeys(series, (0, end_us)))
+        board = self._runtime.board
+        settled = {one: (0, floor_minute_us(board.now_us(one.exchange) - SETTLE_US)) for one in series}
+        maps = await self._runtime.store.coverage_maps(settled)
         return {one: [run.interval for run in runs if run.state is State.COVERED] for one, runs in maps.items()}
 
     def _take_due(self, series: Series, covered: Sequence[Interval]) -> list[Interval]:
         """Return what is covered and not checked yet, the oldest first and so much at most; it counts as checked."""
         if series not in self._checked:
-            start_us = floor_minute_us(self._runtime.clock.now_us() - BEFORE_US)
-            self._checked[series] = subtract(covered, [(start_us, self._runtime.clock.now_us())])
+            now_us = self._runtime.board.now_us(series.exchange)
+            self._checked[series] = subtract(covered, [(floor_minute_us(now_us - BEFORE_US), now_us)])
         # What is not covered any more is checked again once it is.
         checked = subtract(self._checked[series], subtract(self._checked[series], covered))
         due: list[Interval] = []

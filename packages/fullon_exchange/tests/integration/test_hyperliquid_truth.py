@@ -16,6 +16,7 @@ from fullon_exchange import Clock, Listing, open_exchange
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.budget import BudgetSpec, RateBudget
 from fullon_exchange.errors import ExchangeUnavailable, NotSupported, RequestRefused
+from fullon_exchange.exchange_clock import know_time
 from fullon_exchange.history import reasons
 from fullon_exchange.http import HttpClient
 from fullon_exchange.hyperliquid.rest import Hyperliquid
@@ -105,6 +106,7 @@ async def test_a_full_window_of_candles_costs_one_request_and_what_lies_before_i
     counters = market.requests("hyperliquid")
     async with open_exchange("hyperliquid") as exchange:
         await exchange.fetch_listings()
+        await know_time(exchange)
         before = counters.paths.total()
         start_us = START_US - 30 * DAY_US
         pages = [page async for page in exchange.fetch_candles("DOGE/USDC:USDC", "1m", start_us, START_US)]
@@ -144,6 +146,7 @@ async def test_a_small_gap_asks_for_its_minutes_alone(market: Any) -> None:
     async with open_exchange("hyperliquid") as exchange:
         assert hasattr(exchange, "budget_use")
         await exchange.fetch_listings()
+        await know_time(exchange)
         before = exchange.budget_use().spent
         pages = [page async for page in exchange.fetch_candles("BTC/USDC:USDC", "1m", end_us - 10 * MINUTE_US, end_us)]
         assert exchange.budget_use().spent - before == 21
