@@ -88,7 +88,7 @@ async def test_what_minutes_do_not_reach_is_there_in_the_finest_timeframe_that_d
 
         await HistoricOHLCVCollector().start_collection()
         asked_again = perpetual.requests("hyperliquid").paths["/info"] - requests
-        assert asked_again <= 4, "the clock, the list of markets, the minutes that have ended since"
+        assert asked_again <= 5, "the clock, the list of markets, the minutes that have ended since"
         assert await read_ledger(store, asked) == ledger
     async with TimeseriesRepository("hyperliquid", SYMBOL) as repo:
         read = await repo.fetch_ohlcv(4, "hours", as_datetime(asked[0]), as_datetime(asked[1]))
