@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -44,7 +43,7 @@ from fullon_ohlcv_service.daemon import missing_servers
 from fullon_ohlcv_service.errors import ServiceError
 from fullon_orm.errors import OrmError
 from fullon_orm.models import Symbol
-from fullon_simulator import SimulatedMarket, SymbolSpec, default_symbols
+from fullon_simulator import MarketClock, SimulatedMarket, SymbolSpec, default_symbols
 
 SPEED = 30.0
 """How many simulated seconds pass in a second."""
@@ -214,8 +213,8 @@ async def open_stage(
             console.print(f"Market: the real [bold]{', '.join(symbols)}[/]")
             yield Stage(console, seconds_of(options), Clock.from_env(), None)
             return
-        now_s = time.time()
-        os.environ["FULLON_CLOCK"] = f"{now_s:.6f}@{now_s:.6f}x{options.speed}"
+        clock = MarketClock.starting_at(Clock.from_env().now_us(), speed=options.speed)
+        os.environ.update(clock.environment())
         venues = {name: [spec_of(name, symbol) for symbol in names] for name, names in symbols.items()}
         async with SimulatedMarket(venues) as market:
             os.environ.update(market.environment())

@@ -1,13 +1,13 @@
 """Fixtures of the service's tests: fresh databases, a simulated market with an accelerated clock, a daemon on it."""
 
 import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from demo_data import create_dual_test_databases, drop_dual_test_databases
+from fixed_clock import set_market_clock
 
 from fullon_cache import ConnectionPool
 from fullon_exchange.clock import Clock
@@ -103,8 +103,7 @@ async def market(
     fresh_databases: None, speed: float, bitcoin: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SimulatedMarket]:
     """Two small venues whose minutes last three seconds; the environment points at them."""
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{speed}")
+    set_market_clock(monkeypatch, speed)
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
     venues = {
         "kraken": [SymbolSpec("BTC/USD", **bitcoin), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],

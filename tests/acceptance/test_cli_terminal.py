@@ -15,6 +15,7 @@ import pexpect
 import polars as pl
 import pytest
 from cli_process import run_cli
+from fixed_clock import set_market_clock
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv_service import demo
@@ -52,8 +53,7 @@ NAME = "binance:BTC/USDT"
 @pytest.fixture
 async def wide_market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
     """Twenty markets against USDT and one more; a minute lasts three seconds."""
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    set_market_clock(monkeypatch, SPEED)
     monkeypatch.setenv("OHLCV_HEALTH_INTERVAL", "1")
     monkeypatch.setenv("OHLCV_HTTP_BIND", "")
     specs = [SymbolSpec(f"{base}/USDT", kind="busy" if base == "BTC" else "quiet") for base in BASES]
@@ -203,6 +203,7 @@ def test_the_demo_catches_up_goes_live_ends_on_ctrl_c_and_goes_on_where_it_was(
     monkeypatch.delenv("FULLON_DATA_DIR", raising=False)
     monkeypatch.setenv("REDIS_PASSWORD", "of-another-server")
     monkeypatch.setenv("REDIS_DB", "")
+    set_market_clock(monkeypatch, 1.0)
     terminal = spawn("--env-file", os.devnull, "demo")
     terminal.expect("catching up")
     terminal.expect(r"([5-9]|1\d) live")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from fixed_clock import set_market_clock
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv.store import TimeseriesStore
@@ -101,8 +102,7 @@ async def test_after_kill_9_the_store_equals_what_the_exchanges_published(
     servers: object, tmp_path: Path, fresh_databases: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two exchanges with 25 symbols each, two days of history and live minutes; killed, started again, audited."""
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    set_market_clock(monkeypatch, SPEED)
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "30")
     clock = Clock.from_env()
     listed_us = clock.now_us() - DAY_US - 12_345_678

@@ -11,25 +11,26 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import demo_data
 import pytest
 import stage
+from fixed_clock import BEGINS_US, set_market_clock
 
 from fullon_cache import ConnectionPool
 from fullon_embedded import start_servers
 from fullon_orm import DatabaseContext
 from fullon_orm.database import DatabaseManager
-from fullon_simulator import SimulatedMarket, SymbolSpec, Tape
+from fullon_simulator import MarketClock, SimulatedMarket, SymbolSpec, Tape
 
 EXAMPLES = Path(demo_data.__file__).parent
 PACE = ("--seconds", "4", "--speed", "60")
 SEED = 7
 """The seed of a simulated market that is given none."""
 END_S = 280.0
+DAY_US = 86_400_000_000
 
 
 @dataclass
@@ -106,6 +107,7 @@ async def playground(servers: object, tmp_path: Path, monkeypatch: pytest.Monkey
     base = f"examples_{secrets.token_hex(4)}"
     monkeypatch.setenv("REDIS_DB", str(8 + int(worker) % 8))
     monkeypatch.setenv("DB_TEST_NAME", base)
+    set_market_clock(monkeypatch, 1.0)
     await (await ConnectionPool.shared()).run("FLUSHDB")
     return Playground(base, tmp_path, dict(os.environ))
 
@@ -123,13 +125,11 @@ def shown_candles(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
 
 
 def true_candle(market: str, time_of_day: str) -> tuple[str, ...]:
-    """Return the candle that the simulated market published then, as an example prints it."""
+    """Return the candle that the simulated market published on its first day, as an example prints it."""
     exchange, _, symbol = market.partition(" ")
     hour, minute = map(int, time_of_day.split(":"))
-    at = datetime.now(UTC).replace(hour=hour, minute=minute, second=0, microsecond=0)
-    if at > datetime.now(UTC) + timedelta(hours=2):
-        at -= timedelta(days=1)
-    start_us = round(at.timestamp()) * 1_000_000
+    midnight_us = BEGINS_US - BEGINS_US % DAY_US
+    start_us = midnight_us + (hour * 60 + minute) * 60_000_000
     [candle] = Tape(SEED, exchange, stage.spec_of(exchange, symbol)).candles(start_us, start_us + 60_000_000)
     return tuple(map(stage.number, (candle.open, candle.high, candle.low, candle.close, candle.volume)))
 
@@ -216,13 +216,8 @@ async def test_databases_are_dropped_after_a_signal_in_the_middle(
 
 async def test_with_real_the_exchange_itself_is_asked_at_its_own_pace(playground: Playground) -> None:
     """The exchange is one that `FULLON_BINANCE_ORIGIN` stands for, which the example does not know."""
-    now_s = time.time()
-    os.environ["FULLON_CLOCK"] = f"{now_s}@{now_s}x60"
-    try:
-        market = SimulatedMarket({"binance": [SymbolSpec("ADA/USDT", kind="busy")]}, seed=3)
-    finally:
-        del os.environ["FULLON_CLOCK"]
-    async with market:
+    clock = MarketClock.starting_at(BEGINS_US, speed=60.0)
+    async with SimulatedMarket({"binance": [SymbolSpec("ADA/USDT", kind="busy")]}, seed=3, clock=clock) as market:
         playground.environment |= market.environment()
         ended = await playground.run("ohlcv_collection_example.py", "--real", "--seconds", "4", "--symbol", "ADA/USDT")
         asked = market.requests("binance")

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from alerting import Alerts, read_rules
 from cli_process import COMMAND, run_cli
+from fixed_clock import set_market_clock
 from support import eventually
 
 from fullon_embedded import EmbeddedServers
@@ -26,15 +27,13 @@ SECONDS = 25.0
 MB = 1_000_000
 
 
-EPOCH_S = 1_760_000_000
-"""When the market begins, on its own clock, which is 20 times as fast as ours."""
 SYMBOL = "BTC/USDT"
 
 
 @pytest.fixture
 async def market(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
     """An exchange with one symbol; no servers."""
-    monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S}@{time.time()}x20")
+    set_market_clock(monkeypatch, 20.0)
     async with SimulatedMarket({"binance": [SymbolSpec(SYMBOL, kind="busy", price=60_000.0)]}, seed=5) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from demo_data import create_dual_test_databases, drop_dual_test_databases, name_test_database
+from fixed_clock import set_market_clock
 
 from fullon_cache import ConnectionPool
 from fullon_exchange.queue import ExchangeQueue
@@ -43,8 +43,7 @@ async def redis(servers: object, monkeypatch: pytest.MonkeyPatch) -> ConnectionP
 @pytest.fixture
 async def venues(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
     """A market of each of the four venues, minutes of two seconds; the environment points at them."""
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    set_market_clock(monkeypatch, SPEED)
     symbols = {"kraken": "BTC/USD", "binance": "BTC/USDT", "bitmex": "BTC/USD:BTC", "hyperliquid": "BTC/USDC:USDC"}
     market = SimulatedMarket({name: [SymbolSpec(each, kind="busy")] for name, each in symbols.items()}, seed=5)
     async with market:

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from fixed_clock import wall_now
 
 import fullon_cache
 from fullon_cache import BaseCache, CacheError, ConnectionPool, OHLCVCache, ProcessCache, TradesCache
@@ -58,7 +59,7 @@ class TestProcessCache:
         kind, _, rest = process_id.partition(":")
         component, _, epoch = rest.rpartition(":")
         assert (kind, component) == ("ohlcv", "kraken:BTC/USD")
-        assert abs(int(epoch) - datetime.now(UTC).timestamp()) < 60
+        assert abs(int(epoch) - wall_now().timestamp()) < 60
         record = json.loads(await redis.run("GET", f"process:data:{process_id}"))
         assert record["status"] == "starting"
         assert DAY_S - 60 < await redis.run("TTL", f"process:data:{process_id}") <= DAY_S
@@ -93,7 +94,7 @@ class TestProcessCache:
         assert (record["status"], record["message"]) == ("running", "well")
 
     async def test_active_processes_are_chosen_by_type_component_and_age(self, redis: ConnectionPool) -> None:
-        long_ago = datetime.now(UTC) - timedelta(minutes=9)
+        long_ago = wall_now() - timedelta(minutes=9)
         async with ProcessCache() as cache, ProcessCache(now=lambda: long_ago) as past:
             await past.register_process("ohlcv", "old")
             await cache.register_process("ohlcv", "new")
@@ -120,7 +121,7 @@ class TestProcessCache:
         assert (status["status"], status["message"]) == ("stopped", "done")
 
     async def test_health_metrics_and_clean_up_know_who_is_silent(self, redis: ConnectionPool) -> None:
-        long_ago = datetime.now(UTC) - timedelta(minutes=40)
+        long_ago = wall_now() - timedelta(minutes=40)
         async with ProcessCache() as cache, ProcessCache(now=lambda: long_ago) as past:
             silent = await past.register_process("ohlcv", "silent")
             await cache.register_process("ohlcv", "alive")

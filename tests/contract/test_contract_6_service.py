@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import demo_data
 import pytest
+from fixed_clock import set_market_clock
 from support import eventually, running_daemon
 
 from fullon_cache import ConnectionPool, ProcessCache
@@ -72,8 +72,7 @@ async def place(
     databases: tuple[str, str], redis: ConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Place]:
     """Two venues, each with a symbol that the database names and one that it does not; a series database of its own."""
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    set_market_clock(monkeypatch, SPEED)
     monkeypatch.setenv("OHLCV_HEALTH_INTERVAL", "0.3")
     series = f"contract_{secrets.token_hex(4)}"
     monkeypatch.setenv("DB_OHLCV_NAME", series)

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fault.collecting import Collecting, proxied
+from fixed_clock import set_market_clock
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock
@@ -17,7 +17,8 @@ from fullon_simulator import SimulatedMarket, SymbolSpec
 
 pytestmark = pytest.mark.timeout(300)
 
-DAY_S = 86_400
+MIDNIGHT_US = 1_768_521_600_000_000
+"""2026-01-16: bitcoin trades in the minutes before and after."""
 
 
 @pytest.fixture
@@ -131,9 +132,7 @@ async def test_history_that_misprints_for_minutes_what_live_had_right_does_not_s
 async def test_a_cut_in_the_last_tenth_second_of_a_day_loses_nothing_of_either_day(
     fresh_databases: None, speed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now_s = time.time()
-    midnight_s = (now_s // DAY_S + 1) * DAY_S
-    monkeypatch.setenv("FULLON_CLOCK", f"{midnight_s - 180}@{now_s}x{speed}")
+    set_market_clock(monkeypatch, speed, MIDNIGHT_US - 3 * MINUTE_US)
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
     venues = {
         "kraken": [SymbolSpec("BTC/USD", kind="busy", price=60_000.0)],
@@ -145,15 +144,14 @@ async def test_a_cut_in_the_last_tenth_second_of_a_day_loses_nothing_of_either_d
         await init_db()
         await seed_database(market, backtest_days=1)
         clock = Clock.from_env()
-        midnight_us = round(midnight_s * 1e6)
         async with proxied(market, clock) as collecting, running_daemon():
-            await clock.sleep_until(midnight_us - 100_000)
+            await clock.sleep_until(MIDNIGHT_US - 100_000)
             drop = market.faults.begin("drop")
-            await clock.sleep_until(midnight_us + 2 * MINUTE_US)
-            await collecting.is_repaired(f"a cut just before {datetime.fromtimestamp(midnight_s, UTC)}")
+            await clock.sleep_until(MIDNIGHT_US + 2 * MINUTE_US)
+            await collecting.is_repaired("a cut just before midnight")
             assert drop.struck
             rows = await collecting.store.read_candles(
                 await collecting.store.series("binance", "BTC/USDT", "candles1m"),
-                (midnight_us - MINUTE_US, midnight_us + MINUTE_US),
+                (MIDNIGHT_US - MINUTE_US, MIDNIGHT_US + MINUTE_US),
             )
-            assert [row[0] for row in rows] == [midnight_us - MINUTE_US, midnight_us]
+            assert [row[0] for row in rows] == [MIDNIGHT_US - MINUTE_US, MIDNIGHT_US]

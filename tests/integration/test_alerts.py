@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from alerting import RULES, Alerts, read_rules
+from fixed_clock import set_market_clock
 from support import eventually
 
 from fullon_ohlcv_service.daemon import OhlcvServiceDaemon
@@ -32,8 +32,7 @@ async def seeded(
     fresh_databases: None, speed: float, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SimulatedMarket]:
     """A venue that forgets nothing and one that forgets, of whose history more is wanted than it serves."""
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{speed}")
+    set_market_clock(monkeypatch, speed)
     monkeypatch.setenv("OHLCV_HTTP_BIND", "127.0.0.1:0")
     monkeypatch.setenv("OHLCV_HEALTH_INTERVAL", "0.5")
     venues = {

@@ -1,10 +1,10 @@
 """Coarser candles where an exchange no longer serves those of a minute: Hyperliquid keeps 5,000 of each timeframe."""
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 import pytest
+from fixed_clock import set_market_clock
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
 from fullon_ohlcv.records import CoverageRun, Interval, State
@@ -21,15 +21,13 @@ SYMBOL = "BTC/USDC:USDC"
 DAYS = 300
 SERVED = 5_000
 HELD_MINUTES = {"5m": 5, "15m": 15, "1h": 60, "4h": 240}
-BEGINS_S = 12 * 3600 + 8
-"""When the test begins, in the day: a minute or two may end meanwhile, no bucket of any other timeframe."""
 SPEED = 5.0
 
 
 @pytest.fixture
 async def perpetual(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s - now_s % 86_400 - 86_400 + BEGINS_S}@{now_s}x{SPEED}")
+    # Minutes end meanwhile, no bucket of any other timeframe.
+    set_market_clock(monkeypatch, SPEED)
     spec = SymbolSpec(SYMBOL, trades_per_day=400, price=60_000.0)
     async with SimulatedMarket({"hyperliquid": [spec]}, seed=5) as market:
         for name, value in market.environment().items():

@@ -1,10 +1,10 @@
 """Streams that stamp, count or close candles another way than REST are stopped before anything of them is stored."""
 
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import pytest
+from fixed_clock import set_market_clock
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
@@ -29,8 +29,7 @@ async def candle_market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) 
 
     Bitcoin trades at any time of any minute: a candle that is told too early never happens to be the whole one.
     """
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    set_market_clock(monkeypatch, SPEED)
     venues = {
         "binance": [
             SymbolSpec("BTC/USDT", trades_per_day=200_000, price=60_000.0),

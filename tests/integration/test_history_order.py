@@ -1,11 +1,11 @@
 """What history asks an exchange for first: what that forgets soonest, whatever the names and the ages of the gaps."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fixed_clock import set_market_clock
 from support import eventually
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
@@ -40,7 +40,7 @@ async def test_what_is_forgotten_soonest_is_asked_for_first_and_what_is_forgotte
     fresh_databases: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fullon_ohlcv_service.history.CONCURRENT_SERIES_MAX", 1)
-    monkeypatch.setenv("FULLON_CLOCK", f"{time.time()}@{time.time()}x20")
+    set_market_clock(monkeypatch, 20.0)
     specs = [SymbolSpec(symbol, kind="quiet") for symbol in (HURRIED, *OTHERS)]
     async with SimulatedMarket({"hyperliquid": specs}, seed=5) as market:
         for name, value in market.environment().items():

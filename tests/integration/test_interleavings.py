@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullon_exchange.clock import MINUTE_US, floor_minute_us
@@ -133,7 +133,7 @@ async def runtime(market: SimulatedMarket) -> AsyncIterator[Runtime]:
 SYMBOLS = (f"S{number}/USD" for number in count())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(steps=STEPS)
 async def test_candles_are_the_fold_of_the_distinct_trades_and_no_minute_is_claimed_that_is_not_stored(
     runtime: Runtime, steps: list[tuple[str, int]]

@@ -2,10 +2,10 @@
 
 import gzip
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fixed_clock import set_market_clock
 
 from fullon_exchange.clock import MINUTE_US
 from fullon_ohlcv.store import TimeseriesStore
@@ -25,7 +25,7 @@ async def test_the_recorded_trades_fold_into_the_recorded_candles(
     stored and folded; beside them the exchange's own OHLC of the same hours."""
     trades = read_recording(PAIR / "dev_trades_XBTUSDT.json.gz")
     last_us = max(trade.timestamp_us for trade in trades)
-    monkeypatch.setenv("FULLON_CLOCK", f"{last_us / 1e6 + 120}@{datetime.now(UTC).timestamp()}x1")
+    set_market_clock(monkeypatch, 1.0, last_us + 120_000_000)
     async with SimulatedMarket({"kraken": [replay("kraken", "BTC/USDT", trades)]}, rate_limits=False) as market:
         for name, value in market.environment().items():
             monkeypatch.setenv(name, value)

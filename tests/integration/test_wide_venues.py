@@ -1,9 +1,9 @@
 """Hyperliquid and BitMEX through the daemon: other conventions on the wire, the same truth in the store."""
 
-import time
 from collections.abc import AsyncIterator
 
 import pytest
+from fixed_clock import set_market_clock
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
@@ -19,8 +19,7 @@ SPEED = 20.0
 
 @pytest.fixture
 async def wide_market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
-    now_s = time.time()
-    monkeypatch.setenv("FULLON_CLOCK", f"{now_s}@{now_s}x{SPEED}")
+    set_market_clock(monkeypatch, SPEED)
     async with SimulatedMarket({"hyperliquid": 4, "bitmex": 3}, seed=5) as market:
         for name, value in market.environment().items():
             monkeypatch.setenv(name, value)

@@ -40,12 +40,14 @@ from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.demo import seed_database
 from fullon_ohlcv_service.history import DAY_US
 from fullon_orm import dispose_engines, init_db
-from fullon_simulator import SimulatedMarket
+from fullon_simulator import MarketClock, SimulatedMarket
 
 VENUES = ("kraken", "binance", "hyperliquid", "bitmex")
 CLOCKS_AHEAD_S = (0.0, 0.0, 300.0, 45.0, -45.0, -300.0)
 """How far ahead of the market the clock of a daemon may be that is started again."""
 KILLS = ("kill daemon", "kill PostgreSQL", "kill Redis")
+BEGINS_US = 1_768_478_408_000_000
+"""2026-01-15 12:00:08 UTC: what a seed found can be found again on another day."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,7 @@ class Soak:
         """Series of which something was known of a time that was still to come."""
 
     async def run(self) -> Report:
-        now_s = time.time()
-        os.environ["FULLON_CLOCK"] = f"{now_s}@{now_s}x{self.plan.speed}"
+        os.environ.update(MarketClock.starting_at(BEGINS_US, speed=self.plan.speed).environment())
         os.environ["OHLCV_COLLECTION_INTERVAL"] = "60"
         with socket.create_server(("127.0.0.1", 0)) as free:
             os.environ["OHLCV_HTTP_BIND"] = f"127.0.0.1:{free.getsockname()[1]}"

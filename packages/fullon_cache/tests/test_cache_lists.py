@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fixed_clock import wall_now
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fullon_cache
@@ -71,13 +72,13 @@ async def test_an_unreadable_trade_does_not_cost_its_neighbours(redis: Connectio
 
 async def test_trade_statuses_tell_when_trades_were_seen(redis: ConnectionPool) -> None:
     async with TradesCache() as cache:
-        before = datetime.now(UTC)
+        before = wall_now()
         assert await cache.update_trade_status("kraken:BTC/USD")
         await cache.update_trade_status("kraken:ETH/USD")
         await cache.update_trade_status("binance:BTC/USDT")
         seen = await cache.get_trade_status("kraken:BTC/USD")
         assert seen is not None
-        assert before <= seen <= datetime.now(UTC)
+        assert before <= seen <= wall_now()
         assert await cache.get_trade_status("kraken:XRP/USD") is None
         assert list(await cache.get_all_trade_statuses("kraken")) == ["kraken:BTC/USD", "kraken:ETH/USD"]
         assert len(await cache.get_all_trade_statuses()) == 3
@@ -133,7 +134,7 @@ async def test_a_bar_without_a_time_is_refused_and_nothing_is_written(
         assert await cache.get_latest_ohlcv_bars("X", "1m", 5) == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 12), st.floats(1, 9)), max_size=6), max_size=6))
 async def test_updates_leave_the_last_word_for_each_minute_in_order(
     redis: ConnectionPool, updates: list[list[tuple[int, float]]]

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullon_cache import ConnectionPool, Frame, StreamError, StreamFull, TradesCache
@@ -202,7 +202,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.lists(steps, max_size=25))
 async def test_whatever_happens_each_frame_is_stored_and_in_order(
     redis: ConnectionPool, history: list[tuple[str, object]]

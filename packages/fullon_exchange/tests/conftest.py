@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, settings
 
 _ROOT = Path(__file__).resolve().parents[3]
 RECORDED = _ROOT.parent / "shared" / "data"
-
-settings.register_profile("package", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("package")
 
 
 @pytest.fixture

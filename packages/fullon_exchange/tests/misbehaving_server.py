@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import WSMsgType, web
+from fixed_clock import BEGINS_US, unix_now_s
 
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.binance.rest import Binance
@@ -34,8 +35,9 @@ Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Await
 SYMBOLS = ["BTC/USD", "ETH/USD", "DOGE/USD"]
 
 
-def now_us() -> int:
-    return time.time_ns() // 1000
+CLOCK = Clock(origin_s=BEGINS_US / 1e6, unix_s=unix_now_s())
+"""The server's, and without another that of a session on it."""
+now_us = CLOCK.now_us
 
 
 def iso(timestamp_us: int) -> str:
@@ -220,7 +222,7 @@ async def live(
     session = NativeSession(
         venue,
         url=origin.replace("http", "ws") + "/v2",
-        clock=clock or Clock(),
+        clock=clock or CLOCK,
         server_time=ServerTime(),
         fetch_time=fetch_time,
         fetch_listing=fetch_listing,

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -84,7 +84,7 @@ async def test_a_bucket_with_one_minute_unknown_or_unavailable_is_not_filled(rep
     assert [(to_us(row[0]) - START_US) // MINUTE_US for row in rows] == [0, 2, 8]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     states=st.lists(st.sampled_from("tteeeeu?"), min_size=1, max_size=40),
     count=st.sampled_from([1, 2, 5]),

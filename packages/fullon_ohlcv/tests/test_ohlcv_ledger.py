@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullon_ohlcv.records import (
@@ -47,7 +47,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(steps=STEPS, asked=SPANS, traded=st.sets(st.integers(0, PIECES // 6 - 1)))
 async def test_the_ledger_is_set_arithmetic(
     store: TimeseriesStore, steps: list[tuple[str, tuple[int, int]]], asked: tuple[int, int], traded: set[int]

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fixed_clock import wall_now
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullon_ohlcv.records import CandleRow, CandleWrite, TradeWrite
@@ -239,7 +240,7 @@ async def test_flat_rows_stand_where_the_ledger_says_empty_and_nowhere_else(
 async def test_without_any_ledger_flat_rows_fill_every_hole_up_to_now(
     store: TimeseriesStore, repository: TimeseriesRepository
 ) -> None:
-    start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
+    start = wall_now().replace(second=0, microsecond=0) - timedelta(minutes=5)
     rows: list[CandleRow] = [(to_us(start) + n * MINUTE_US, 1.0, 1.0, 1.0, 1.0 * n + 1, 1.0, None) for n in (0, 3)]
     await save(store, "candles1m", rows)
     got = await repository.fetch_ohlcv(
@@ -247,7 +248,7 @@ async def test_without_any_ledger_flat_rows_fill_every_hole_up_to_now(
     )
     assert [row[4] for row in got][:5] == [1.0, 1.0, 1.0, 4.0, 4.0]
     assert got[0][0] == start
-    assert got[-1][0] <= datetime.now(UTC)
+    assert got[-1][0] <= wall_now()
 
 
 async def test_a_data_frame_has_an_aware_index(store: TimeseriesStore, repository: TimeseriesRepository) -> None:
@@ -265,7 +266,7 @@ async def test_a_data_frame_has_an_aware_index(store: TimeseriesStore, repositor
     assert str(empty.index.tz) == "UTC"  # type: ignore[attr-defined]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     count=st.integers(1, 45),

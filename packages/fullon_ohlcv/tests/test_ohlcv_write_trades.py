@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullon_ohlcv.records import CandleRow, CandleWrite, Interval, Series, State, TradeRow, TradeWrite, WriteResult
@@ -299,7 +299,7 @@ def histories(draw: st.DrawFn) -> tuple[Universe, list[tuple[str, list[TradeRow]
     return universe, steps
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 @given(history=histories())
 async def test_candles_are_the_fold_of_distinct_trades_in_whole_minutes_and_none_elsewhere(
     store: TimeseriesStore, history: tuple[Universe, list[tuple[str, list[TradeRow], list[Interval]]]]

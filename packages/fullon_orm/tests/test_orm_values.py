@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -104,7 +104,7 @@ async def test_a_search_for_the_impossible_is_refused_or_empty(db: DatabaseConte
     assert await db.symbols.get_by_symbol("a" * 100_000) is None
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(name=st.text(max_size=300))
 async def test_any_text_is_stored_exactly_or_refused(db: DatabaseContext, kraken: CatExchange, name: str) -> None:
     symbol = Symbol(symbol=name, cat_ex_id=kraken.cat_ex_id)

@@ -34,7 +34,7 @@ def inside(time_us: int, found: list[Pause]) -> bool:
     return any(start <= time_us and (end is None or time_us < end) for start, end in found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(pauses)
 def test_the_trades_left_are_those_outside_numbered_without_a_hole(found: list[Pause]) -> None:
     whole = Tape(7, "kraken", SPEC).trades(*RANGE)
@@ -45,7 +45,7 @@ def test_the_trades_left_are_those_outside_numbered_without_a_hole(found: list[P
     assert ids == list(range(ids[0], ids[0] + len(ids))) if ids else True
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(pauses)
 def test_candles_aggregates_and_places_agree_with_the_trades(found: list[Pause]) -> None:
     tape = paused_tape(found)

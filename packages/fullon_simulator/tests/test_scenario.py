@@ -24,7 +24,7 @@ DRAW = (
 
 
 @given(st.integers())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_one_seed_draws_one_scenario_and_it_is_read_back_as_written(seed: int) -> None:
     scenario = Scenario.draw(seed, SYMBOLS, length_s=2_000, every_s=10)
     assert scenario == Scenario.draw(seed, SYMBOLS, length_s=2_000, every_s=10)

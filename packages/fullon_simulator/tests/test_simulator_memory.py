@@ -4,12 +4,14 @@ import gc
 import weakref
 
 import aiohttp
+from fixed_clock import BEGINS_US
 
-from fullon_simulator import SimulatedMarket
+from fullon_simulator import MarketClock, SimulatedMarket
 
 
 async def test_a_market_that_has_ended_holds_no_memory() -> None:
-    async with SimulatedMarket({"kraken": 2, "binance": 2, "hyperliquid": 2, "bitmex": 2}, seed=3) as market:
+    venues = {"kraken": 2, "binance": 2, "hyperliquid": 2, "bitmex": 2}
+    async with SimulatedMarket(venues, seed=3, clock=MarketClock.starting_at(BEGINS_US)) as market:
         async with aiohttp.ClientSession() as client:
             for name, path in ("kraken", "/0/public/Time"), ("binance", "/api/v3/time"), ("bitmex", "/api/v1/trade"):
                 async with client.get(market.origin(name) + path) as answer:

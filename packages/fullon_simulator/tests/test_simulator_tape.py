@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import groupby, pairwise
 
 import pytest
+from fixed_clock import BEGINS_US
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +37,7 @@ spans = st.integers(0, 3 * DAY_US) | st.integers(0, 10 * MINUTE_US)
 
 
 @given(tapes, times, spans)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_ids_are_one_unbroken_sequence_and_times_never_go_back(tape: Tape, start_us: int, span_us: int) -> None:
     trades = tape.trades(start_us, start_us + span_us)
     ids = [int(trade.trade_id) for trade in trades]
@@ -47,7 +48,7 @@ def test_ids_are_one_unbroken_sequence_and_times_never_go_back(tape: Tape, start
 
 
 @given(tapes, times, spans, spans)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_two_neighbouring_ranges_are_one(tape: Tape, start_us: int, first_us: int, second_us: int) -> None:
     middle_us = start_us + first_us
     end_us = middle_us + second_us
@@ -55,7 +56,7 @@ def test_two_neighbouring_ranges_are_one(tape: Tape, start_us: int, first_us: in
 
 
 @given(tapes, times, spans, st.sampled_from([60, 300, 3600, 86_400]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_candles_are_the_fold_of_the_trades(tape: Tape, start_us: int, span_us: int, length_s: int) -> None:
     length_us = length_s * 1_000_000
     first_us = -(-start_us // length_us) * length_us
@@ -73,7 +74,7 @@ def test_candles_are_the_fold_of_the_trades(tape: Tape, start_us: int, span_us: 
 
 
 @given(tapes, times, spans)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_aggregates_partition_the_trades(tape: Tape, start_us: int, span_us: int) -> None:
     """Each aggregate is a run of trades of one time, side and price; its volume is their sum."""
     first, last = (tape.aggregate_position(time_us) for time_us in (start_us, start_us + span_us))
@@ -92,7 +93,7 @@ def test_aggregates_partition_the_trades(tape: Tape, start_us: int, span_us: int
 
 
 @given(tapes, times)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_position_and_time_are_inverse(tape: Tape, time_us: int) -> None:
     position = tape.position(time_us)
     next_us = tape.time_at(position)
@@ -101,7 +102,7 @@ def test_position_and_time_are_inverse(tape: Tape, time_us: int) -> None:
 
 
 @given(tapes, st.lists(times, min_size=2, max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_visible_only_grows(tape: Tape, moments: list[int]) -> None:
     """What a client sees at a moment is a prefix of what it sees at any later one."""
     counts = [tape.position(moment) for moment in sorted(moments)]
@@ -220,7 +221,7 @@ def test_a_wrong_market_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(ValueError, match="twice"):
         SimulatedMarket({"kraken": [spec, spec]})
     with pytest.raises(ValueError, match="has A/B"):
-        SimulatedMarket({"kraken": [spec]}).truth("kraken", "B/A")
+        SimulatedMarket({"kraken": [spec]}, clock=MarketClock.starting_at(BEGINS_US)).truth("kraken", "B/A")
 
 
 def test_the_clock_follows_its_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """History of exchanges that answer a window only, or refuse a start that is too old, through unmodified ccxt."""
 
-import time
 from collections.abc import Iterable
 
 import pytest
+from fixed_clock import unix_now_s
 from odd_exchanges import OddExchange, coinbaseexchange, gate
 
 from fullon_exchange import open_exchange
@@ -20,7 +20,7 @@ QUIET = "AAA/USD"
 
 def clock_at_now(speed: float = 1.0) -> Clock:
     """A clock that stands at `NOW_US` and goes on; its speed is that of the rate budget too."""
-    return Clock(origin_s=NOW_US / 1e6, unix_s=time.time(), speed=speed)
+    return Clock(origin_s=NOW_US / 1e6, unix_s=unix_now_s(), speed=speed)
 
 
 async def read(name: str, symbol: str, start_us: int, clock: Clock) -> list[Page[Candle]]:

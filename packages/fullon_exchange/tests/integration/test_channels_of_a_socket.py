@@ -1,10 +1,10 @@
 """More symbols than channels a socket carries: more sockets, and what stays unanswered is said and polled."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 
 import pytest
+from fixed_clock import unix_now_s
 from odd_exchanges import OddExchange, bitfinex
 
 from fullon_exchange import open_exchange
@@ -21,7 +21,7 @@ async def read_until(
     condition: Callable[[list[Event]], bool], symbols: list[str], channels_max: int, ignored: Sequence[str] = ()
 ) -> OddExchange:
     """Subscribe the candles of symbols, and read until `condition(all events)` holds."""
-    clock = Clock(EPOCH_S, time.time(), SPEED)
+    clock = Clock(EPOCH_S, unix_now_s(), SPEED)
     stream = bitfinex.stream(clock, channels_max=channels_max, ignored=ignored)
     async with OddExchange("bitfinex", bitfinex.answers(clock, symbols), stream=stream) as odd:
         with pytest.MonkeyPatch.context() as patch:

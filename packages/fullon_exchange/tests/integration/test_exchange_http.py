@@ -9,6 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
+from fixed_clock import wall_now
 
 from fullon_exchange.backoff import Backoff
 from fullon_exchange.binance.mapper import BinanceHttp
@@ -199,7 +200,7 @@ async def test_a_client_that_was_not_entered_says_so() -> None:
 
 def test_retry_after_is_a_number_or_a_date() -> None:
     assert parse_retry_after("17") == 17
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    later = format_datetime(wall_now() + timedelta(seconds=90), usegmt=True)
     assert parse_retry_after(later) == pytest.approx(90, abs=2)
     assert parse_retry_after(format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)) == 0
     assert parse_retry_after("soon") is None

@@ -5,11 +5,11 @@ All times are multiples of one `MS`; conditions are events of the stream, never 
 
 import asyncio
 import json
-import time
 from collections import Counter
 
 import pytest
 from aiohttp import web
+from fixed_clock import unix_now_s
 from misbehaving_server import (
     MS,
     SYMBOLS,
@@ -262,7 +262,7 @@ async def test_watermarks_never_pass_what_has_been_delivered(serve: Serve) -> No
 async def test_a_quiet_market_is_proved_past_the_minute_by_the_clock(serve: Serve) -> None:
     server = Server()
     origin_s = 1_800_000_000 - 1_800_000_000 % 60 + 58.0
-    clock = Clock(origin_s=origin_s, unix_s=time.time(), speed=4)
+    clock = Clock(origin_s=origin_s, unix_s=unix_now_s(), speed=4)
     async with live(await serve(server), Binance(), clock=clock, venue_now_us=clock.now_us) as reader:
         await reader.session.subscribe("trades", ["BTC/USD"])
         boundary_us = round((origin_s + 2) * 1_000_000)
@@ -275,7 +275,7 @@ async def test_a_quiet_market_is_proved_past_the_minute_by_the_clock(serve: Serv
 async def test_a_clock_of_ours_that_is_ahead_claims_nothing_the_venue_has_not_reached(serve: Serve) -> None:
     """Our clock is an hour ahead of the venue's; its pongs tell, and the watermark follows the venue."""
     server = Server()
-    clock = Clock(origin_s=time.time() + 3600, unix_s=time.time(), speed=1)
+    clock = Clock(origin_s=now_us() / 1e6 + 3600, unix_s=unix_now_s(), speed=1)
     async with live(await serve(server), clock=clock) as reader:
         await reader.session.subscribe("trades", ["BTC/USD"])
         marks = await reader.until_count(Watermark)
@@ -284,7 +284,7 @@ async def test_a_clock_of_ours_that_is_ahead_claims_nothing_the_venue_has_not_re
 
 async def test_where_pongs_do_not_tell_the_time_rest_does(serve: Serve) -> None:
     server = Server()
-    clock = Clock(origin_s=time.time() + 3600, unix_s=time.time(), speed=1)
+    clock = Clock(origin_s=now_us() / 1e6 + 3600, unix_s=unix_now_s(), speed=1)
     async with live(await serve(server), Binance(), clock=clock) as reader:
         await reader.session.subscribe("trades", ["BTC/USD"])
         marks = await reader.until_count(Watermark)

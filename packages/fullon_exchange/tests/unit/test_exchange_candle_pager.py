@@ -1,11 +1,11 @@
 """The candle pager against venues that are functions: the end known by time, every absence with its reason."""
 
 import asyncio
-import time
 from bisect import bisect_left
 from collections.abc import Sequence
 
 import pytest
+from fixed_clock import unix_now_s
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ LAST_END_US = NOW_US - NOW_US % MINUTE_US
 
 def frozen_clock() -> Clock:
     """A clock that stands at `NOW_US`."""
-    return Clock(origin_s=NOW_US / 1_000_000, unix_s=time.time(), speed=1e-9)
+    return Clock(origin_s=NOW_US / 1_000_000, unix_s=unix_now_s(), speed=1e-9)
 
 
 def candle(open_us: int, volume: float = 1.0) -> Candle:

@@ -1,11 +1,11 @@
 """The trade pager against venues that are functions: complete, without doubles, claiming only what is proved."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from fixed_clock import unix_now_s
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ SETTLED_US = NOW_US - 5_000_000
 
 def frozen_clock() -> Clock:
     """A clock that stands at `NOW_US`."""
-    return Clock(origin_s=NOW_US / 1_000_000, unix_s=time.time(), speed=1e-9)
+    return Clock(origin_s=NOW_US / 1_000_000, unix_s=unix_now_s(), speed=1e-9)
 
 
 def tape(times_us: Sequence[int], first_id: int = 100) -> list[Trade]:
