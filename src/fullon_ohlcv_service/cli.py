@@ -63,6 +63,15 @@ app = typer.Typer(
 )
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version of the distribution and end, where that is wanted."""
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - no command needs it
+
+        typer.echo(f"{PROGRAM} {version('fullon-ohlcv-service')}")
+        raise typer.Exit
+
+
 @app.callback()
 def choose(
     context: typer.Context,
@@ -74,6 +83,9 @@ def choose(
         typer.Option("--data-dir", metavar="DIR", help="Directory of the embedded servers (FULLON_DATA_DIR)."),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Look at the demo instead.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Take the options that stand before a command."""
     from fullon_ohlcv_service.commands.environment import choose_environment, help_without_command  # noqa: PLC0415

@@ -11,11 +11,12 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import pytest
-from cli_process import COMMAND, Done
+from cli_process import COMMAND, Done, run_cli
 from support import eventually
 
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
@@ -383,3 +384,9 @@ async def test_a_command_imports_only_what_it_needs(commands: list[str], needed:
     async with asyncio.timeout(60):
         out, _ = await process.communicate()
     assert set(out.decode().splitlines()[-1].split()) & HEAVY == needed
+
+
+async def test_the_version_is_that_of_the_distribution() -> None:
+    done = await run_cli("--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"fullon-ohlcv {version('fullon-ohlcv-service')}\n"
