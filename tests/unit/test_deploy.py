@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ UNIT = DEPLOY / "systemd" / "fullon-ohlcv.service"
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARD = DEPLOY / "grafana" / "fullon-ohlcv.json"
 OPERATIONS = ROOT / "docs" / "operations.md"
+DOCKERFILE = DEPLOY / "Dockerfile"
+PAGER = "./prometheus/pager.url"
+"""Where to call is nobody else's business: not in the repository."""
 
 
 def run_checker(*command: str | Path) -> None:
@@ -168,16 +172,58 @@ def test_the_names_in_an_expression_are_found() -> None:
 def test_the_compose_file_names_versions_listens_on_loopback_and_mounts_what_is_there() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yml").read_text())
     services = compose["services"]
-    assert services.keys() == {"timescaledb", "redis", "prometheus", "grafana"}
+    assert services.keys() == {"ohlcv", "timescaledb", "redis", "prometheus", "alertmanager", "grafana"}
     for name, service in services.items():
         assert re.search(r":v?\d", service["image"]), name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         assert ("ports" in service) != (service.get("network_mode") == "host"), name
         for volume in service["volumes"]:
             source = volume.split(":")[0]
+            if source == PAGER:
+                continue
             assert (DEPLOY / source).exists() if source.startswith(".") else source in compose["volumes"], volume
     assert "--web.listen-address=127.0.0.1:9090" in services["prometheus"]["command"]
+    assert "--web.listen-address=127.0.0.1:9093" in services["alertmanager"]["command"]
     assert services["grafana"]["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+
+
+def test_the_daemon_in_compose_may_do_no_more_than_it_needs() -> None:
+    daemon = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["ohlcv"]
+    assert daemon["read_only"] is True
+    assert daemon["cap_drop"] == ["ALL"]
+    assert daemon["security_opt"] == ["no-new-privileges:true"]
+    assert daemon["volumes"] == ["ohlcv:/data"]
+    for server in ("timescaledb", "redis"):
+        assert daemon["depends_on"][server] == {"condition": "service_healthy"}
+
+
+# container ------------------------------------------------------------------------------------------------------
+
+
+def test_the_image_is_of_the_lock_not_of_root_and_asks_for_its_life() -> None:
+    text = DOCKERFILE.read_text()
+    assert "--require-hashes -r server.txt" in text
+    assert re.search(r"^USER 10001:10001$", text, re.M)
+    assert re.search(r"^HEALTHCHECK .*\\\n.*:9464/live", text, re.M)
+    script = content_of("pyproject.toml")["project"]["scripts"]
+    assert script.keys() >= set(json.loads(re.findall(r"^CMD (.*)$", text, re.M)[-1]))
+    run_checker("hadolint", DOCKERFILE)
+
+
+def test_what_the_image_is_built_of_is_let_into_its_context() -> None:
+    """Everything else stays outside: an .env, the environment, the tests."""
+    let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert all(list(ROOT.glob(pattern)) for pattern in let_in)
+    needed = {".ci/export_requirements.py", "pyproject.toml", "poetry.lock", "requirements-dev.txt"}
+    project = content_of("pyproject.toml")
+    needed |= {project["project"]["readme"], "LICENSE"}
+    assert needed <= set(let_in)
+    for package in project["tool"]["poetry"]["packages"]:
+        assert any(Path(package["from"]).match(pattern) for pattern in let_in), package
+
+
+def content_of(file: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / file).read_text())
 
 
 def test_no_password_stands_in_deploy() -> None:
