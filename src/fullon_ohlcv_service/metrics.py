@@ -32,7 +32,7 @@ SYMBOLS_MAX = 2_000
 """How many symbols have series of their own."""
 OTHER = "other"
 FLUSH_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-FAULTS = ("garbage", "unknown", "row", "time", "unsubscribed", "binary", "defect")
+FAULTS = ("garbage", "unknown", "row", "time", "unsubscribed", "void", "binary", "defect")
 """The kinds of skipped frames; see `fullon_exchange.live.counters`."""
 
 Key = tuple[str, str]

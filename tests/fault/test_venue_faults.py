@@ -117,6 +117,22 @@ async def test_trades_that_the_stream_leaves_out_are_found_over_rest(collecting:
         await collecting.is_repaired(f"{omit.struck} omitted trades")
 
 
+async def test_rows_that_say_nothing_cost_nothing(collecting: Collecting) -> None:
+    """Over REST before anything is stored, and on the streams."""
+    void = [
+        collecting.market.faults.begin("void_rows", venue=name, where="both", share=0.2)
+        for name in ("kraken", "binance")
+    ]
+    async with running_daemon() as daemon:
+        await eventually(lambda: is_promised(daemon, "kraken"), "kraken live")
+        await eventually(lambda: all(one.struck >= 10 for one in void), "rows that say nothing")
+        collected = daemon._condition.collecting
+        assert collected is not None
+        trades = next(one for one in collected.live if one.channel == "trades")
+        await eventually(lambda: trades.counts()["kraken"]["void"] > 0, "they are counted")
+        await collecting.is_repaired("void rows")
+
+
 async def test_history_that_misprints_for_minutes_what_live_had_right_does_not_stand(collecting: Collecting) -> None:
     """Found by the soak: what a re-check took over while the venue was wrong was never read again."""
     async with running_daemon() as daemon:

@@ -85,6 +85,12 @@ class TestTradeTracker:
         assert batch.suspect == [(minute(0), minute(4))]
         assert minutes_of(batch.covered) == {minute(4), minute(5)}
 
+    def test_a_void_trade_is_not_stored_and_its_id_is_not_missing(self) -> None:
+        void = Trade(SYMBOL, minute(0.2), 0.0, 0.0, "", "11")
+        batch = track(subscribed(0), trades(trade(0.1, 10), void, trade(0.3, 12)), Watermark("a", minute(1)))
+        assert [row[5] for row in batch.rows] == ["10", "12"]
+        assert (batch.suspect, batch.covered) == ([], [(minute(0), minute(1))])
+
     def test_one_frame_of_several_symbols_reaches_each_of_them(self) -> None:
         tracker = TradeTracker(ids_sequential=True)
         tracker.feed([trades(trade(0, 1, "A/B"), trade(0, 1, "C/D"))])

@@ -91,6 +91,14 @@ def fold(trades: list[TradeRow]) -> list[CandleRow]:
     ]
 
 
+async def test_a_trade_of_volume_0_is_left_out_and_counted_and_one_without_a_side_is_stored(market: Market) -> None:
+    void: Any = (T + S, None, 0, None, "", "taken back")
+    rows: list[Any] = [trade(1, trade_id="1"), void, (*trade(3)[:3], "", "", "auction")]
+    result = await market.write(rows, span(0, 60))
+    assert result == WriteResult(inserted=2, derived=1, void=1)
+    assert [row[3] for row in await market.stored_trades()] == ["buy", ""]
+
+
 async def test_whole_covered_minutes_become_candles_and_partial_ones_do_not(market: Market) -> None:
     rows = numbered(40, 7)  # 280 s
     result = await market.write(rows, span(0, 200))

@@ -120,8 +120,11 @@ class TradeTracker:
         for trade in event.records:
             by_symbol.setdefault(trade.symbol, []).append(trade)
         for symbol, trades in by_symbol.items():
+            # Of a void trade there is nothing to store; its id is followed like any other.
             self._batch(symbol).rows += [
-                (one.timestamp_us, one.price, one.volume, one.side, one.order_type, one.trade_id) for one in trades
+                (one.timestamp_us, one.price, one.volume, one.side, one.order_type, one.trade_id)
+                for one in trades
+                if one.volume
             ]
             if self._ids_sequential and self._frontier.carries(event.connection, symbol):
                 self._follow_ids((event.connection, symbol), trades)

@@ -2,8 +2,33 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import msgspec
+
+from fullon_exchange.errors import UNREADABLE
 from fullon_exchange.records import Candle, Trade
+
+Row = TypeVar("Row")
+Void = TypeVar("Void")
+
+
+def decode_row(
+    raw: msgspec.Raw, decode: Callable[[msgspec.Raw], Row], decode_void: Callable[[msgspec.Raw], Void]
+) -> Row | Void:
+    """Decode a row, or one that says nothing.
+
+    Raises:
+        msgspec.MsgspecError, ValueError: it is neither; the error is that of the row.
+    """
+    try:
+        return decode(raw)
+    except UNREADABLE:
+        try:
+            return decode_void(raw)
+        except UNREADABLE:
+            pass
+        raise
 
 
 @dataclass(frozen=True)
@@ -22,6 +47,7 @@ class TradeAnswer:
     """One answer of a trade request, oldest first."""
 
     rows: Sequence[Trade]
+    """Void rows are among them, for their ids."""
     following: int
     """The cursor for what comes after these rows."""
     full: bool = False
@@ -38,6 +64,8 @@ class VenueFacts:
 
     honours_cursor: bool = False
     """True once an answer has shown that trades are paged by the cursor asked for."""
+    void_rows: int = 0
+    """Trades of history that said nothing and were left out."""
     page_rows: int | None = None
     """How many rows an answer is asked for at most; None for what the venue allows."""
     reach_steps: dict[str, int] = field(default_factory=dict)

@@ -27,13 +27,18 @@ Channel = Literal[
     "ticker",
 ]
 """What can be subscribed; the service takes `trades` and `candles1m`, the facade any."""
-Side = Literal["buy", "sell"]
+Side = Literal["buy", "sell", ""]
+"""Empty where the exchange does not say: a trade of an auction has no taker."""
 Interval = tuple[int, int]
 """Half-open `[start_us, end_us)`."""
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One public trade; identity is (exchange, symbol, trade_id), order is (timestamp_us, trade_id)."""
+    """One public trade; identity is (exchange, symbol, trade_id), order is (timestamp_us, trade_id).
+
+    Volume 0 is a void row, an aggregate that was taken back for instance: nothing was traded, but its id is used up.
+    Live sessions yield it for the sake of that id, pages leave it out.
+    """
 
     symbol: str
     timestamp_us: int
@@ -84,6 +89,10 @@ Price = Annotated[float, msgspec.Meta(gt=0, lt=1e18)]
 """How wire types spell a price: finite and positive; NaN fails every bound."""
 Volume = Annotated[float, msgspec.Meta(gt=0, lt=1e18)]
 """How wire types spell the volume of a trade."""
+Zero = Annotated[float, msgspec.Meta(ge=0, le=0)]
+"""How wire types spell the volume of a row that says nothing."""
+VoidPrice = Annotated[float, msgspec.Meta(ge=0, lt=1e18)] | None
+"""How they spell its price."""
 
 Record = TypeVar("Record", Trade, Candle)
 

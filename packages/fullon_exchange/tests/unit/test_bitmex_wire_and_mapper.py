@@ -119,7 +119,7 @@ def test_an_answer_that_begins_before_what_was_asked_shows_that_it_was_ignored()
 
 @pytest.mark.parametrize(
     "change",
-    [{"price": 0}, {"price": None}, {"size": -1}, {"side": ""}, {"trdMatchID": None}, {"trdMatchID": ""},
+    [{"price": 0}, {"price": None}, {"size": -1}, {"side": "x"}, {"trdMatchID": None}, {"trdMatchID": ""},
      {"timestamp": "yesterday"}, {"timestamp": "1999-01-01T00:00:00.000Z"}],
 )  # fmt: skip
 def test_a_bad_trade_is_named_with_its_place_and_its_neighbours_kept(change: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ async def test_repeated_trades_are_told_once_across_connections(kraken: Host) ->
     assert [row.trade_id for row in frame.records] == ["4"], "an id is one market's"
 
 
-@pytest.mark.parametrize("odd", [{"price": None}, {"qty": 0}, {"side": "?"}, {"timestamp": "1970-01-01T00:00:01.0Z"}])
+@pytest.mark.parametrize("odd", [{"price": None}, {"qty": -1}, {"side": "?"}, {"timestamp": "1970-01-01T00:00:01.0Z"}])
 async def test_a_row_out_of_range_is_a_fault_and_its_neighbours_are_told(kraken: Host, odd: dict[str, Any]) -> None:
     frame = trades(1)
     frame["data"] += trades(2, **odd)["data"] + trades(3)["data"]

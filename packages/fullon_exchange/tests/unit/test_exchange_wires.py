@@ -84,7 +84,7 @@ def test_one_frame_with_trades_of_several_symbols_gives_each_its_own() -> None:
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({"price": None}, "row"), ({"price": "1.5"}, "row"), ({"price": -1.0}, "row"), ({"qty": 0}, "row"),
+        ({"price": None}, "row"), ({"price": "1.5"}, "row"), ({"price": -1.0}, "row"), ({"qty": -1}, "row"),
         ({"side": "BUY"}, "row"), ({"trade_id": "7"}, "row"), ({"timestamp": 1748345043}, "row"),
         ({"timestamp": "1970-01-01T00:00:01.000000Z"}, "time"), ({"timestamp": "2036-05-27T11:24:03.847761Z"}, "time"),
         ({"timestamp": "2025-05-27T11:24:03.847761"}, "row"), ({"symbol": "ETH/USD"}, "unsubscribed"),
@@ -200,7 +200,7 @@ def test_binance_a_closed_candle_says_so_and_an_empty_one_has_no_ids() -> None:
     ("message", "kind"),
     [
         (BINANCE_TRADE | {"p": "NaN"}, "row"), (BINANCE_TRADE | {"p": None}, "row"),
-        (BINANCE_TRADE | {"q": "0"}, "row"),
+        (BINANCE_TRADE | {"q": "-1"}, "row"),
         (BINANCE_TRADE | {"T": 1672515782}, "row"), ({"e": "depthUpdate"}, "unknown"), ({}, "unknown"), ([], "unknown"),
         ({"stream": "x", "data": {"u": 1}}, "unknown"), ({"stream": "x", "data": BINANCE_TRADE | {"p": "-1"}}, "row"),
     ],

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fullon_ohlcv.copy_format import candle_bytes, trade_bytes, trades_bytes
 from fullon_ohlcv.intervals import checked, subtract
 from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeRow, TradeWrite
-from fullon_ohlcv.row_checks import CandleCheck, TradeCheck, is_empty_candle
+from fullon_ohlcv.row_checks import CandleCheck, TradeCheck, is_empty_candle, is_void_trade
 from fullon_ohlcv.timeframe import CANDLES_1M, MINUTE_US, TRADES
 
 SAME_TRADE_US = 1_000_000
@@ -42,6 +42,8 @@ class Batch:
     rejected: list[tuple[object, str]] = field(default_factory=list)
     repeated: int = 0
     """Rows that the batch itself holds twice."""
+    void: int = 0
+    """Trades that say nothing."""
 
     def _note(
         self,
@@ -183,6 +185,9 @@ class TradeBatch(Batch):
         suspect: list[Interval] = []
         for row in write.rows:
             fault = check.fault(row)
+            if fault is not None and is_void_trade(row):
+                self.void += 1
+                continue
             if fault is not None:
                 self.rejected.append((row, f"{series}: {fault}"))
                 at_us = check.placed(row)

@@ -18,7 +18,11 @@ class Candle:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One public trade. `side` is the taker's (buy, sell), `type` market, limit or empty; both in either case."""
+    """One public trade.
+
+    `side` is the taker's (buy, sell; empty where the exchange does not say), `type` market, limit or empty; both in
+    either case.
+    """
 
     timestamp: datetime
     price: float

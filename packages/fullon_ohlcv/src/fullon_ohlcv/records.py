@@ -14,7 +14,8 @@ CandleRow = tuple[int, float, float, float, float, float, int | None]
 """timestamp_us (open time), open, high, low, close, volume, number of trades (None where the venue is silent)."""
 
 TradeRow = tuple[int, float, float, str, str, str | None]
-"""timestamp_us, price, volume, side (`buy`, `sell`), order type (`market`, `limit`, ``), trade id (None without)."""
+"""timestamp_us, price, volume, side (`buy`, `sell`, `` where the exchange does not say), order type (`market`, `limit`,
+``), trade id (None without)."""
 
 TradeColumns = tuple[Sequence[int], Sequence[float], Sequence[float], Sequence[str], Sequence[str], Sequence[str]]
 """Rows of trades that all have ids, field by field, each as long as the others."""
@@ -82,6 +83,8 @@ class WriteResult:
     unchanged: int = 0
     derived: int = 0
     rejected: list[tuple[object, str]] = field(default_factory=list)
+    void: int = 0
+    """Trades of volume 0: they say nothing, and are left out."""
 
 
 class CoverageSummary(NamedTuple):

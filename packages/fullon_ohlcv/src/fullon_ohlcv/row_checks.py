@@ -22,7 +22,8 @@ ID_BYTES_MAX = 200
 WORD_CHARACTERS_MAX = 32
 COUNT_MAX = 2**31 - 1
 FLOAT_MAX = float_info.max
-SIDES = ("buy", "sell")
+SIDES = ("buy", "sell", "")
+"""Empty where the exchange does not say, of an auction for instance."""
 COMMON_WORDS = frozenset({"market", "limit", ""})
 """Order types that need no closer look."""
 _NUMBERS = {int, float}
@@ -98,6 +99,11 @@ def is_empty_candle(row: Any) -> bool:
     return bool(row[5] == 0) if trades is None else bool(trades == 0)
 
 
+def is_void_trade(row: Any) -> bool:
+    """Whether a row says that nothing was traded; whatever else stands in it means nothing."""
+    return _has_fields(row, 6) and type(row[2]) in _NUMBERS and row[2] == 0
+
+
 class TradeCheck:
     """The checks of trades at one moment."""
 
@@ -161,7 +167,7 @@ class TradeCheck:
             _time_fault(timestamp_us, self._latest_us)
             or _number_fault("price", price, zero=False)
             or _number_fault("volume", volume, zero=False)
-            or (None if side in SIDES else f"side is {_shown(side)}; allowed are 'buy' and 'sell'")
+            or (None if side in SIDES else f"side is {_shown(side)}; allowed are 'buy', 'sell' and ''")
             or _word_fault(order_type)
             or (None if trade_id is None else _id_fault(trade_id))
             or f"the row is {_shown(row)}"

@@ -33,7 +33,7 @@ Spans = Sequence[Span]
 async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> WriteResult:
     """Store the batch; the caller holds the transaction open and commits."""
     await lock_series(connection, batch.series)
-    result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
+    result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected, void=batch.void)
     occupied = await _occupied_by_candles(connection, batch.hulls())
     fresh = [row for series_id, rows in batch.rows.items() if series_id not in occupied for row in rows.values()]
     doubtful = [row for series_id in occupied for row in batch.rows[series_id].values()]
@@ -60,7 +60,7 @@ async def store_candles(connection: "AnyConnection", batch: CandleBatch) -> Writ
 async def store_trades(connection: "AnyConnection", batch: TradeBatch) -> WriteResult:
     """Store the batch and derive its candles; the caller holds the transaction open and commits."""
     await lock_series(connection, {*batch.series, *batch.candles.values()})
-    result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected)
+    result = WriteResult(unchanged=batch.repeated, rejected=batch.rejected, void=batch.void)
     occupied = await _occupied_by_trades(connection, batch.hulls())
     tally = Tally()
     fresh, doubtful, touched = _apart(batch, occupied, tally)

@@ -19,7 +19,7 @@ from fullon_simulator.faults_rest import (
     Status,
     StuckPages,
 )
-from fullon_simulator.faults_rows import BadValues, NoneRows, Omit, ShiftTimes, WithoutRunning, WrongCandles
+from fullon_simulator.faults_rows import BadValues, NoneRows, Omit, ShiftTimes, VoidRows, WithoutRunning, WrongCandles
 from fullon_simulator.faults_sockets import (
     AcceptAndClose,
     CutAtAge,
@@ -39,7 +39,7 @@ KINDS: Mapping[str, type[Fault]] = MappingProxyType(
             *(Drop, AcceptAndClose, RefuseSockets, Hang, CutAtAge),
             *(IgnoreSubscriptions, RefuseSubscriptions, NeverAcknowledge, LoseSubscription),
             *(Stall, Late, Repeat, Reorder, Corrupt, Truncate, Garbage),
-            *(Omit, BadValues, ShiftTimes, WrongCandles),
+            *(Omit, BadValues, VoidRows, ShiftTimes, WrongCandles),
             *(Status, Refusal, Html, HangAnswers, ResetAnswers, HalfBody, SlowBody),
             *(ShortPages, IgnoreSince, StuckPages, NoneRows, WithoutRunning),
             *(Down, Skew, ClockAhead, Halt, Maintenance, Delist, Close),

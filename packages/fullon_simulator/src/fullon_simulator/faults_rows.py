@@ -1,6 +1,6 @@
 """Faults of single trades and candles: left out, out of range, moved in time, misprinted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -9,6 +9,7 @@ from fullon_simulator.clock import DAY_US, SECOND_US
 from fullon_simulator.faults import Anywhere, OnRows
 from fullon_simulator.faults_message import Message, Number, Shape
 from fullon_simulator.faults_parameters import choice, number, whole
+from fullon_simulator.sockets import Connection, Frame
 
 _SOME = number(0.2, "how likely each row is struck", low=0.0, high=1.0, drawn=(0.05, 1.0))
 
@@ -38,13 +39,17 @@ class BadValues(Anywhere):
             *(None, "nan", "infinity", "null", "word", "negative_price", "zero_volume", "negative_volume"),
             *("time_1970", "time_next_year", "wrong_unit", "missing"),
         ),
+        drawn=(
+            *(None, "nan", "infinity", "null", "word", "negative_price", "negative_volume"),
+            *("time_1970", "time_next_year", "wrong_unit", "missing"),
+        ),
     )
 
     def edit(self, message: Message) -> None:
         """Spoil rows in place."""
         for row in message.readable():
             if self.strikes(message.symbol(row)):
-                form = self.form or self.scene.random.choice(sorted(_FORMS))
+                form = self.form or self.scene.random.choice(_DRAWN)
                 _FORMS[form](row, message.shape)
 
 
@@ -104,6 +109,47 @@ _FORMS: dict[str, Callable[[Any, Shape], None]] = {
     "wrong_unit": _wrong_unit,
     "missing": _missing,
 }
+_DRAWN = sorted(_FORMS.keys() - {"zero_volume"})
+"""A trade of volume 0 is nothing that cannot be: it says that nothing was traded."""
+
+
+@dataclass(kw_only=True)
+class VoidRows(Anywhere):
+    """Sends rows that say nothing besides the others: trades of price and volume 0; empty candles without prices."""
+
+    kind = "void_rows"
+    where: str | None = choice(
+        "both", "on the streams (trades), over REST, or both", of=("stream", "rest", "both"), drawn=("both", "rest")
+    )
+    share: float = _SOME
+
+    def edit(self, message: Message) -> None:
+        """Put a void trade behind its neighbour, with the same id; take the prices of an empty candle."""
+        shape = message.shape
+        for row in message.readable():
+            if message.channel == "trades" and self.strikes(message.symbol(row)):
+                message.rows.insert(message.rows.index(row) + 1, self._void(row, shape))
+            elif message.channel == "candles" and float(row[shape.volume]) == 0 and self.strikes(message.symbol(row)):
+                for key in shape.prices:
+                    row[key] = None
+
+    def frames(self, connection: Connection, frame: Frame) -> Iterable[Frame]:
+        """Send a frame of void trades behind a frame of trades."""
+        message = self.scene.dialect.message(frame) if self.reaches("stream") and self.concerns(frame) else None
+        if message is None or message.channel != "trades" or not message.readable():
+            return (frame,)
+        if not self.strikes(message.symbol(message.readable()[0])):
+            return (frame,)
+        for row in message.readable():
+            row.update(self._void(row, message.shape))
+        return frame, frame._replace(text=message.text() or "")
+
+    @staticmethod
+    def _void(row: Any, shape: Shape) -> Any:
+        void = row.copy()
+        for key in (*shape.prices, shape.volume):
+            shape.put(void, key, "0")
+        return void
 
 
 @dataclass(kw_only=True)

@@ -307,6 +307,17 @@ async def _clean(one: Client, socket: Any) -> bool:
 
 
 @every_venue
+async def test_void_rows_say_nothing_besides_the_others(client: Clients, name: str) -> None:
+    one = client(name)
+    async with one.connect() as socket:
+        episode = one.begin("void_rows", share=1.0)
+        await one.subscribe(socket, "trades", one.first)
+        volumes = [one.venue.values(row.raw)[-1] for row in await one.stream(socket, "trades", 20)]
+        assert volumes.count(0) in range(5, len(volumes))
+        assert episode.struck
+
+
+@every_venue
 async def test_shift_times_stamps_candles_an_interval_late(client: Clients, name: str) -> None:
     one = client(name)
     async with one.connect() as socket:

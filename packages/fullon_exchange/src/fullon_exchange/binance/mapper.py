@@ -4,11 +4,12 @@ Trades are aggregate trades throughout, REST and live: their ids are one sequenc
 trades another.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
-from fullon_exchange.answers import CandleAnswer, TradeAnswer
+from fullon_exchange.answers import CandleAnswer, TradeAnswer, decode_row
 from fullon_exchange.errors import (
     UNREADABLE,
     ExchangeError,
@@ -20,7 +21,7 @@ from fullon_exchange.errors import (
     unexpected,
 )
 from fullon_exchange.interface import Listing
-from fullon_exchange.records import EARLIEST_US, Candle, Price, Trade, Volume
+from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, VoidPrice, Volume, Zero
 
 EXCHANGE = "binance"
 ROWS_MAX = 1000
@@ -76,7 +77,29 @@ class _AggTrade(msgspec.Struct, gc=False):
     p: Price
     q: Volume
     T: Millis
-    m: bool
+    m: bool | None = None
+
+
+class VoidAggTrade(msgspec.Struct, gc=False):
+    """An aggregate that was taken back: price and quantity 0, first and last id −1."""
+
+    a: Count
+    q: Zero
+    T: Millis
+    s: str = ""
+    p: VoidPrice = None
+    m: bool | None = None
+
+
+class _VoidKline(msgspec.Struct, gc=False, array_like=True):
+    """A minute in which nothing was traded, without prices."""
+
+    open_time: Millis
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: Zero
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -92,8 +115,14 @@ _decode_klines = msgspec.json.Decoder(list[_Kline], strict=False).decode
 _decode_kline = msgspec.json.Decoder(_Kline, strict=False).decode
 _decode_trades = msgspec.json.Decoder(list[_AggTrade], strict=False).decode
 _decode_trade = msgspec.json.Decoder(_AggTrade, strict=False).decode
+_decode_void_trade = msgspec.json.Decoder(VoidAggTrade, strict=False).decode
+_decode_void_kline = msgspec.json.Decoder(_VoidKline, strict=False).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
+
+
+SIDES: dict[bool | None, Side] = {True: "sell", False: "buy", None: ""}
+"""By whether the buyer was the maker."""
 
 
 class BinanceHttp:
@@ -153,19 +182,20 @@ def parse_trades(
     The next cursor is the id after the last one.
     """
     faults: list[tuple[int, str]] = []
+    rows: Sequence[_AggTrade | VoidAggTrade]
     try:
         rows = _decode_trades(body)
         total = len(rows)
     except UNREADABLE:
         raw_rows = _raw_rows(body)
         total = len(raw_rows)
-        rows = []
+        rows = singly = []
         for raw in raw_rows:
             try:
-                rows.append(_decode_trade(raw))
+                singly.append(decode_row(raw, _decode_trade, _decode_void_trade))
             except UNREADABLE:
                 faults.append((len(rows), excerpt_of(bytes(raw))))
-    trades = [Trade(symbol, row.T * 1000, row.p, row.q, "sell" if row.m else "buy", str(row.a)) for row in rows]
+    trades = [Trade(symbol, row.T * 1000, row.p or 0.0, row.q, SIDES[row.m], str(row.a)) for row in rows]
     if not rows:
         return TradeAnswer(trades, cursor, unreadable=faults[:_FAULTS_MAX])
     first_us = rows[0].T * 1000 + 999
@@ -176,15 +206,21 @@ def parse_trades(
 def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
     """Return the candles of an answer of `klines`, the running one included; quiet minutes are flat rows."""
     faults: list[str] = []
+    quiet: list[int] = []
     try:
         rows = _decode_klines(body)
     except UNREADABLE:
         rows = []
         for raw in _raw_rows(body):
             try:
-                rows.append(_decode_kline(raw))
+                row = decode_row(raw, _decode_kline, _decode_void_kline)
             except UNREADABLE:
                 faults.append(excerpt_of(bytes(raw)))
+                continue
+            if isinstance(row, _Kline):
+                rows.append(row)
+            else:
+                quiet.append(row.open_time * 1000)
     candles = [
         Candle(
             symbol,
@@ -200,7 +236,7 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
         )
         for row in rows
     ]
-    return CandleAnswer(candles, faults[:_FAULTS_MAX])
+    return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
 
 
 def _raw_rows(body: bytes) -> list[msgspec.Raw]:

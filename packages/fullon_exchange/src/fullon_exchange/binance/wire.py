@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fullon_exchange.binance.mapper import Amount, Count, Millis
+from fullon_exchange.binance.mapper import SIDES, Amount, Count, Millis, VoidAggTrade
 from fullon_exchange.errors import UNREADABLE, MalformedMessage
 from fullon_exchange.records import Candle, Channel, Price, Ticker, Trade, Volume
 from fullon_exchange.wire import (
@@ -36,7 +36,15 @@ class _AggTrade(msgspec.Struct, gc=False, tag_field="e", tag="aggTrade"):
     p: Price
     q: Volume
     T: Millis
-    m: bool
+    m: bool | None = None
+
+
+class _VoidEvent(VoidAggTrade, gc=False, tag_field="e", tag="aggTrade"):
+    pass
+
+
+class _VoidCombined(msgspec.Struct, gc=False):
+    data: _VoidEvent
 
 
 class _Kline(msgspec.Struct, gc=False):
@@ -93,6 +101,8 @@ class _Answer(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Event, strict=False).decode
 _decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_void = msgspec.json.Decoder(_VoidEvent, strict=False).decode
+_decode_void_combined = msgspec.json.Decoder(_VoidCombined, strict=False).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -137,18 +147,13 @@ class BinanceWire:
             event = _decode(frame)
         except UNREADABLE:
             event = self._unwrap(frame)
-            if not isinstance(event, _Event):
+            if not isinstance(event, _Event | _VoidEvent):
                 return event
         if type(event) is _AggTrade:
-            symbol = self._trades.get(event.s)
-            timestamp_us = event.T * 1000
-            if symbol is None:
-                return TradesFrame([], (Fault("unsubscribed", event.s),))
-            if timestamp_us > latest_us:
-                return TradesFrame([], (Fault("time", f"{event.s} {event.T}"),))
-            return TradesFrame(
-                [Trade(symbol, timestamp_us, event.p, event.q, "sell" if event.m else "buy", str(event.a))]
-            )
+            return self._take_trade(event, latest_us)
+        if type(event) is _VoidEvent:
+            frame_of_void = self._take_trade(event, latest_us)
+            return TradesFrame(frame_of_void.records, (*frame_of_void.faults, Fault("void", event.s)))
         if type(event) is _KlineEvent:
             return self._take_kline(event.s, event.k, latest_us)
         if type(event) is _TickerEvent:
@@ -157,6 +162,15 @@ class BinanceWire:
                 return TickersFrame([], (Fault("unsubscribed", event.s),))
             return TickersFrame([Ticker(symbol, event.E * 1000, event.c, event.b, event.a, event.v)])
         return Farewell("the server announces its shutdown")
+
+    def _take_trade(self, event: _AggTrade | _VoidEvent, latest_us: int) -> TradesFrame:
+        symbol = self._trades.get(event.s)
+        timestamp_us = event.T * 1000
+        if symbol is None:
+            return TradesFrame([], (Fault("unsubscribed", event.s),))
+        if timestamp_us > latest_us:
+            return TradesFrame([], (Fault("time", f"{event.s} {event.T}"),))
+        return TradesFrame([Trade(symbol, timestamp_us, event.p or 0.0, event.q, SIDES[event.m], str(event.a))])
 
     def _take_kline(self, name: str, kline: _Kline, latest_us: int) -> CandlesFrame:
         symbol = self._candles.get((name, kline.i))
@@ -181,8 +195,8 @@ class BinanceWire:
         )
         return CandlesFrame([candle])
 
-    def _unwrap(self, frame: bytes | memoryview) -> "_Event | Message":
-        """Read a wrapped event, or an answer to a request."""
+    def _unwrap(self, frame: bytes | memoryview) -> "_Event | _VoidEvent | Message":
+        """Read a wrapped event, an answer to a request, or a trade that was taken back."""
         try:
             return _decode_combined(frame).data
         except UNREADABLE:
@@ -191,6 +205,11 @@ class BinanceWire:
             return self._take_answer(_decode_answer(frame))
         except UNREADABLE:
             pass
+        for read in (_decode_void, lambda text: _decode_void_combined(text).data):
+            try:
+                return read(frame)
+            except UNREADABLE:
+                pass
         raise self._malformed(bytes(frame))
 
     def _take_answer(self, answer: _Answer) -> Message:

@@ -5,16 +5,17 @@ open is the close before it and may lie outside [low, high]; volume counts contr
 traded is a row with `trades` 0, and before the first trade ever it has no prices.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
 
-from fullon_exchange.answers import CandleAnswer, TradeAnswer
+from fullon_exchange.answers import CandleAnswer, TradeAnswer, decode_row
 from fullon_exchange.bitmex.symbols import unified_symbol
 from fullon_exchange.errors import UNREADABLE, ExchangeError, RequestRefused, UnknownSymbol, excerpt_of, unexpected
 from fullon_exchange.interface import Listing
-from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, Volume
+from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, VoidPrice, Volume, Zero
 from fullon_exchange.timeframes import MINUTE_US, Timeframe, parse_timeframe
 
 EXCHANGE = "bitmex"
@@ -33,7 +34,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e18)]
 
-SIDES: dict[str, Side] = {"Buy": "buy", "Sell": "sell"}
+SIDES: dict[str | None, Side] = {"Buy": "buy", "Sell": "sell", "": "", None: ""}
 
 
 class _Instrument(msgspec.Struct, gc=False):
@@ -53,10 +54,21 @@ class TradeRow(msgspec.Struct, gc=False):
 
     timestamp: Moment
     symbol: str
-    side: Literal["Buy", "Sell"]
     size: Volume
     price: Price
     trdMatchID: Annotated[str, msgspec.Meta(min_length=1)]  # noqa: N815 -- the venue's spelling
+    side: Literal["Buy", "Sell", ""] | None = None
+
+
+class VoidTradeRow(msgspec.Struct, gc=False):
+    """A trade in which nothing was traded."""
+
+    timestamp: Moment
+    symbol: str
+    size: Zero | None
+    trdMatchID: Annotated[str, msgspec.Meta(min_length=1)]  # noqa: N815 -- the venue's spelling
+    price: VoidPrice = None
+    side: Literal["Buy", "Sell", ""] | None = None
 
 
 class BucketRow(msgspec.Struct, gc=False):
@@ -89,6 +101,7 @@ _decode_updated = msgspec.json.Decoder(list[_Updated]).decode
 _decode_instruments = msgspec.json.Decoder(list[_Instrument]).decode
 _decode_trades = msgspec.json.Decoder(list[TradeRow]).decode
 _decode_trade = msgspec.json.Decoder(TradeRow).decode
+decode_void_trade = msgspec.json.Decoder(VoidTradeRow).decode
 _decode_buckets = msgspec.json.Decoder(list[BucketRow]).decode
 _decode_bucket = msgspec.json.Decoder(BucketRow).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -161,16 +174,17 @@ def parse_trades(body: bytes, symbol: str, cursor: int, rows_max: int = ROWS_MAX
     the answers are connected. Only where that millisecond fills the answer, its rows are counted instead.
     """
     faults: list[tuple[int, str]] = []
+    rows: Sequence[TradeRow | VoidTradeRow]
     try:
         rows = _decode_trades(body)
         total = len(rows)
     except UNREADABLE:
         raw_rows = _raw_rows(body)
         total = len(raw_rows)
-        rows = []
+        rows = singly = []
         for raw in raw_rows:
             try:
-                rows.append(_decode_trade(raw))
+                singly.append(decode_row(raw, _decode_trade, decode_void_trade))
             except UNREADABLE:
                 faults.append((len(rows), excerpt_of(bytes(raw))))
     trades: list[Trade] = []
@@ -216,12 +230,12 @@ def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswe
     return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
 
 
-def trade_of(row: TradeRow, symbol: str) -> Trade | None:
+def trade_of(row: TradeRow | VoidTradeRow, symbol: str) -> Trade | None:
     """Return a row of either API as a record; None where its time is impossible."""
     timestamp_us = (row.timestamp - _EPOCH) // _MICROSECOND
     if not EARLIEST_US <= timestamp_us < _LATEST_US:
         return None
-    return Trade(symbol, timestamp_us, row.price, row.size, SIDES[row.side], row.trdMatchID)
+    return Trade(symbol, timestamp_us, row.price or 0.0, row.size or 0.0, SIDES[row.side], row.trdMatchID)
 
 
 def open_us_of(row: BucketRow, timeframe: Timeframe) -> int | None:

@@ -6,17 +6,21 @@ closed, stamped with their end. Ping and pong are bare words; a pong answers the
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, TypeVar, cast
 
 import msgspec
 
+from fullon_exchange.answers import decode_row
 from fullon_exchange.bitmex.mapper import (
     EXCHANGE,
     TIMEFRAMES,
     BucketRow,
     TradeRow,
+    VoidTradeRow,
     candle_of,
+    decode_void_trade,
     open_us_of,
     trade_of,
 )
@@ -150,7 +154,9 @@ class BitmexWire:
             return self._take_trades(table.data, table.action, latest_us, [])
         return self._take_candles(cast(_Bins, table).data, _TIMEFRAMES[type(table)], latest_us, [])
 
-    def _take_trades(self, rows: list[TradeRow], action: _Action, latest_us: int, faults: list[Fault]) -> TradesFrame:
+    def _take_trades(
+        self, rows: Sequence[TradeRow | VoidTradeRow], action: _Action, latest_us: int, faults: list[Fault]
+    ) -> TradesFrame:
         records: list[Trade] = []
         for row in rows:
             symbol = self._trades.get(row.symbol)
@@ -210,7 +216,10 @@ class BitmexWire:
             raise _malformed(str(error), "row", frame) from error
         faults: list[Fault] = []
         if table == _TRADES:
-            return self._take_trades(_rows(envelope, _decode_trade, faults), envelope.action, latest_us, faults)
+            read = partial(decode_row, decode=_decode_trade, decode_void=decode_void_trade)
+            rows = _rows(envelope, read, faults)
+            faults += [Fault("void", row.symbol) for row in rows if isinstance(row, VoidTradeRow)]
+            return self._take_trades(rows, envelope.action, latest_us, faults)
         return self._take_candles(_rows(envelope, _decode_bucket, faults), _BINS[table], latest_us, faults)
 
     def _take_acknowledgement(self, answer: _Answer, frame: bytes) -> Acknowledged:

@@ -12,7 +12,7 @@ from fullon_exchange.answers import CandleAnswer, TradeAnswer, VenueFacts
 from fullon_exchange.ccxt_adapter.dialects import Dialect, exact_micros
 from fullon_exchange.ccxt_adapter.library import Question
 from fullon_exchange.ccxt_adapter.rest import Rest
-from fullon_exchange.ccxt_adapter.rows import LATEST_US, Unreadable, candle_of, in_order, trade_of
+from fullon_exchange.ccxt_adapter.rows import LATEST_US, Quiet, Unreadable, candle_of, in_order, trade_of
 from fullon_exchange.errors import MalformedMessage, NotSupported, RequestRefused, excerpt_of
 from fullon_exchange.history import index_timeframe
 from fullon_exchange.history.search import next_open_us, window_us
@@ -126,14 +126,17 @@ class Candles:
         rows = reply.value if reply.question.rows is None else reply.question.rows
         faults = [excerpt for _, excerpt in reply.question.unreadable]
         candles: list[Candle] = []
+        quiet: list[int] = []
         for row in rows:
             try:
                 candles.append(candle_of(row, self.symbol, self.timeframe, closed=True))
+            except Quiet as empty:
+                quiet.append(empty.timestamp_us)
             except Unreadable as error:
                 faults.append(excerpt_of(f"{error} in {row}"))
         if faults and not candles:
             raise MalformedMessage("no candle can be read", exchange=self.exchange, excerpt=faults[0])
-        return CandleAnswer(candles, faults[:_FAULTS_MAX])
+        return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
 
 
 class _Trades:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fullon_exchange.records import EARLIEST_US, Candle, Trade
+from fullon_exchange.records import EARLIEST_US, Candle, Side, Trade
 from fullon_exchange.timeframes import Timeframe
 
 LATEST_US = 4_102_444_800_000_000
@@ -20,10 +20,19 @@ class Unreadable(ValueError):
     """A row that is no record; the sentence says what is wrong with it."""
 
 
+class Quiet(ValueError):
+    """A candle in which nothing was traded, without prices."""
+
+    def __init__(self, timestamp_us: int) -> None:
+        super().__init__(f"nothing was traded at {timestamp_us}")
+        self.timestamp_us = timestamp_us
+
+
 def candle_of(row: Sequence[Any], symbol: str, timeframe: Timeframe, *, closed: bool) -> Candle:
     """Return the candle in `[ts_ms, open, high, low, close, volume]`; ccxt tells no number of trades.
 
     Raises:
+        Quiet: the volume is 0 and no price is given.
         Unreadable: a value is missing or out of range, or the time is no start of a candle.
     """
     if len(row) < 6:
@@ -31,31 +40,37 @@ def candle_of(row: Sequence[Any], symbol: str, timeframe: Timeframe, *, closed: 
     timestamp_us = _micros(row[0])
     if timeframe.floor_us(timestamp_us) != timestamp_us:
         raise Unreadable(f"{row[0]} is no start of a candle of {timeframe.name}")
-    first, high, low, last = (_price(value) for value in row[1:5])
     volume = _number(row[5])
     if volume < 0:
         raise Unreadable(f"volume {row[5]}")
+    if volume == 0 and not any(row[1:5]):
+        raise Quiet(timestamp_us)
+    first, high, low, last = (_price(value) for value in row[1:5])
     return Candle(symbol, timeframe.name, timestamp_us, first, high, low, last, volume, None, closed)
 
 
 def trade_of(row: Mapping[str, Any], symbol: str, timestamp_us: int | None = None) -> Trade:
     """Return the trade in a unified dictionary; `timestamp_us` where it is known more exactly than ccxt tells.
 
-    The id is empty where the exchange gives none.
+    The id is empty where the exchange gives none, and so is the side. A trade in which nothing was traded is void:
+    volume and price are 0.
 
     Raises:
         Unreadable: a value is missing or out of range.
     """
-    side = row.get("side")
-    if side not in ("buy", "sell"):
-        raise Unreadable(f"side {side}")
-    volume = _price(row.get("amount"))
+    said = row.get("side")
+    if said not in ("buy", "sell", "", None):
+        raise Unreadable(f"side {said}")
+    side: Side = "" if said is None else said
+    volume = _number(row.get("amount"))
+    if volume < 0:
+        raise Unreadable(f"{volume} where something positive belongs")
     order_type = row.get("type")
     trade_id = row.get("id")
     return Trade(
         symbol,
         _micros(row.get("timestamp")) if timestamp_us is None else _in_range(timestamp_us),
-        _price(row.get("price")),
+        _price(row.get("price")) if volume else 0.0,
         volume,
         side,
         "" if trade_id is None else str(trade_id),

@@ -11,7 +11,7 @@ from typing import Any
 from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
 
 from fullon_exchange.ccxt_adapter.dialects import Dialect
-from fullon_exchange.ccxt_adapter.rows import Unreadable, candle_of, in_order, trade_of
+from fullon_exchange.ccxt_adapter.rows import Quiet, Unreadable, candle_of, in_order, trade_of
 from fullon_exchange.errors import excerpt_of
 from fullon_exchange.records import Candle, Trade
 from fullon_exchange.wire import CandlesFrame, Fault, Key, TradesFrame
@@ -94,6 +94,8 @@ class Streams:
                 faults.append(Fault("time", f"{trade.symbol} {trade.timestamp_us}"))
             else:
                 trades.append(trade)
+                if not trade.volume:
+                    faults.append(Fault("void", trade.symbol))
         for symbol, (trades, faults) in by_symbol.items():
             fresh = [trade for trade in in_order(trades) if self._seen.add(trade)]
             yield ("trades", symbol), TradesFrame(fresh, faults)
@@ -114,6 +116,8 @@ class Streams:
                 continue
             try:
                 candle = candle_of(row, key[1], timeframe, closed=False)
+            except Quiet:
+                continue
             except Unreadable as error:
                 faults.append(Fault("row", excerpt_of(f"{error} in {row}")))
                 continue

@@ -80,6 +80,8 @@ class _TradePager:
         self._doubtful = False
         """Whether the last answer had skipped ids or unreadable rows, also when asked for again."""
         self._first = True
+        self._has_void = False
+        """Whether any answer had a void row."""
         self._log = get_component_logger("fullon.exchange.history")
 
     async def advance(self) -> list[Page[Trade]]:
@@ -103,6 +105,7 @@ class _TradePager:
     async def _take(self, answer: TradeAnswer, settled_us: int) -> list[Page[Trade]]:
         """Turn an answer that continues at the cursor into pages."""
         fresh = self._fresh(answer)
+        self._note_void(fresh)
         blocked = self._blocked(answer)
         self._require_progress(answer, fresh)
         unavailable = await self._listed_later(fresh, settled_us) if self._first else []
@@ -121,7 +124,12 @@ class _TradePager:
             claim_us = max(self.position, rows[-1].timestamp_us)
         pages = self._pages(rows, claim_us, unavailable, blocked)
         if late:
-            pages.insert(0, Page(late, (pages[0].interval[0],) * 2 if pages else (self.position,) * 2))
+            pages.insert(
+                0,
+                Page(
+                    [row for row in late if row.volume], (pages[0].interval[0],) * 2 if pages else (self.position,) * 2
+                ),
+            )
         self._carried = rows[bisect_left(rows, self.position, key=_time_us) :]
         self._known = {row.trade_id for row in answer.rows}
         self._cursor = answer.following
@@ -163,6 +171,15 @@ class _TradePager:
             first.setdefault(row.trade_id, row)
         return list(first.values())
 
+    def _note_void(self, rows: Sequence[Trade]) -> None:
+        void = sum(1 for row in rows if not row.volume)
+        if void:
+            self._has_void = True
+            self._source.facts.void_rows += void
+            self._log.debug(
+                "rows that say nothing", exchange=self._source.exchange, symbol=self._source.symbol, rows=void
+            )
+
     def _skipped_ids(self, answer: TradeAnswer) -> int:
         """Return how often consecutive ids are not consecutive; 0 where the venue's ids are no sequence."""
         if not self._source.sequential:
@@ -186,7 +203,7 @@ class _TradePager:
         begin_us = min(max(answer.rows[0].timestamp_us + 1, self.position), settled_us)
         reason = f"{reasons.START_IGNORED}: {self._source.exchange} answers with its newest trades"
         lost = [((self.position, begin_us), reason)] if begin_us > self.position else []
-        rows = [row for row in answer.rows if begin_us <= row.timestamp_us < settled_us]
+        rows = [row for row in answer.rows if begin_us <= row.timestamp_us < settled_us and row.volume]
         self.position = self.end_us = settled_us
         return [Page(sorted(rows, key=_time_us), (begin_us, settled_us), lost, self._doubtful)]
 
@@ -258,4 +275,6 @@ class _TradePager:
         interval = (self.position, until_us)
         self.position = until_us
         within = rows[bisect_left(rows, interval[0], key=_time_us) : bisect_left(rows, until_us, key=_time_us)]
+        if self._has_void:
+            within = [row for row in within if row.volume]
         return Page(within, interval, unavailable, self._doubtful)

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import msgspec
 
-from fullon_exchange.answers import CandleAnswer
+from fullon_exchange.answers import CandleAnswer, decode_row
 from fullon_exchange.errors import UNREADABLE, ExchangeError, excerpt_of, unexpected
 from fullon_exchange.hyperliquid.symbols import unified_code, unified_token
 from fullon_exchange.interface import Listing
-from fullon_exchange.records import EARLIEST_US, Candle, Price
+from fullon_exchange.records import EARLIEST_US, Candle, Price, Zero
 from fullon_exchange.timeframes import Timeframe
 
 EXCHANGE = "hyperliquid"
@@ -43,6 +43,14 @@ class CandleRow(msgspec.Struct, gc=False):
     l: Price  # noqa: E741 -- the venue's spelling
     v: Amount
     n: Count
+
+
+class _VoidCandleRow(msgspec.Struct, gc=False):
+    """A candle in which nothing was traded, without prices."""
+
+    t: Millis
+    i: str
+    v: Zero
 
 
 class _Token(msgspec.Struct, gc=False):
@@ -93,6 +101,7 @@ _decode_dexes = msgspec.json.Decoder(list[_Dex | None]).decode
 _decode_status = msgspec.json.Decoder(_Status, strict=False).decode
 _decode_candles = msgspec.json.Decoder(list[CandleRow], strict=False).decode
 _decode_candle = msgspec.json.Decoder(CandleRow, strict=False).decode
+_decode_void = msgspec.json.Decoder(_VoidCandleRow, strict=False).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -167,14 +176,15 @@ def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswe
     days have a flat row for each).
     """
     faults: list[str] = []
+    empty: list[int] = []
     try:
         rows = _decode_candles(body)
     except UNREADABLE:
-        rows = _candles_singly(body, faults)
+        rows, empty = _candles_singly(body, faults)
     candles = [candle_of(row, symbol, closed=True) for row in rows if row.i == timeframe.name]
     faults += [f"interval {row.i}, asked for {timeframe.name}" for row in rows if row.i != timeframe.name]
-    quiet = [] if faults else _absent([candle.timestamp_us for candle in candles], timeframe)
-    return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
+    quiet = [] if faults else _absent([*empty, *(candle.timestamp_us for candle in candles)], timeframe)
+    return CandleAnswer(candles, faults[:_FAULTS_MAX], sorted([*empty, *quiet]))
 
 
 def candle_of(row: CandleRow, symbol: str, *, closed: bool) -> Candle:
@@ -182,19 +192,25 @@ def candle_of(row: CandleRow, symbol: str, *, closed: bool) -> Candle:
     return Candle(symbol, row.i, row.t * 1000, row.o, row.h, row.l, row.c, row.v, row.n, closed)
 
 
-def _candles_singly(body: bytes, faults: list[str]) -> list[CandleRow]:
-    """Read row by row what could not be read at once."""
+def _candles_singly(body: bytes, faults: list[str]) -> tuple[list[CandleRow], list[int]]:
+    """Read row by row what could not be read at once; return the candles, and when empty ones opened."""
     try:
         raw_rows = _decode_rows(body)
     except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
     rows: list[CandleRow] = []
+    empty: list[int] = []
     for raw in raw_rows:
         try:
-            rows.append(_decode_candle(raw))
+            row = decode_row(raw, _decode_candle, _decode_void)
         except UNREADABLE:
             faults.append(excerpt_of(bytes(raw)))
-    return rows
+            continue
+        if isinstance(row, CandleRow):
+            rows.append(row)
+        else:
+            empty.append(row.t * 1000)
+    return rows, empty
 
 
 def _absent(times_us: list[int], timeframe: Timeframe) -> list[int]:

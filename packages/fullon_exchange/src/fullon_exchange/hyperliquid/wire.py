@@ -7,14 +7,15 @@ do and carry no closed flag.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 import msgspec
 
+from fullon_exchange.answers import decode_row
 from fullon_exchange.errors import UNREADABLE, MalformedMessage, excerpt_of
 from fullon_exchange.hyperliquid.mapper import EXCHANGE, CandleRow, Count, Millis, candle_of
-from fullon_exchange.records import Channel, Price, Side, Trade, Volume
+from fullon_exchange.records import Channel, Price, Side, Trade, VoidPrice, Volume, Zero
 from fullon_exchange.wire import (
     Acknowledged,
     CandlesFrame,
@@ -33,16 +34,27 @@ _OPEN_MAX = 1000
 _PINGS_MAX = 64
 _TEMPORARY = ("rate limit", "too many requests", "try again", "unavailable", "internal", "timeout")
 """Words of refusals that say nothing about the market."""
-_SIDES: dict[str, Side] = {"B": "buy", "A": "sell"}
+_SIDES: dict[str | None, Side] = {"B": "buy", "A": "sell", "": "", None: ""}
 
 
 class _Trade(msgspec.Struct, gc=False):
     coin: str
-    side: Literal["A", "B"]
     px: Price
     sz: Volume
     time: Millis
     tid: Count
+    side: Literal["A", "B", ""] | None = None
+
+
+class _VoidTrade(msgspec.Struct, gc=False):
+    """A trade in which nothing was traded."""
+
+    coin: str
+    sz: Zero
+    time: Millis
+    tid: Count
+    px: VoidPrice = None
+    side: Literal["A", "B", ""] | None = None
 
 
 class _TradesFrame(msgspec.Struct, gc=False, tag_field="channel", tag="trades"):
@@ -98,6 +110,7 @@ _decode = msgspec.json.Decoder(_Frame, strict=False).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_trade = msgspec.json.Decoder(_Trade, strict=False).decode
+_decode_void = msgspec.json.Decoder(_VoidTrade, strict=False).decode
 _decode_repeated = msgspec.json.Decoder(_Repeated).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -153,7 +166,7 @@ class HyperliquidWire:
             return self._take_answer(message.data, frame)
         return self._take_error(cast(_ErrorFrame, message).data, frame)
 
-    def _take_trades(self, rows: list[_Trade], latest_us: int, faults: list[Fault]) -> TradesFrame:
+    def _take_trades(self, rows: Sequence[_Trade | _VoidTrade], latest_us: int, faults: list[Fault]) -> TradesFrame:
         records: list[Trade] = []
         for row in rows:
             symbol = self._trades.get(row.coin)
@@ -163,7 +176,7 @@ class HyperliquidWire:
             elif timestamp_us > latest_us:
                 faults.append(Fault("time", f"{row.coin} {row.time}"))
             else:
-                records.append(Trade(symbol, timestamp_us, row.px, row.sz, _SIDES[row.side], str(row.tid)))
+                records.append(Trade(symbol, timestamp_us, row.px or 0.0, row.sz, _SIDES[row.side], str(row.tid)))
         snapshot = bool(rows) and rows[0].coin in self._without_trades
         if snapshot:
             self._without_trades.discard(rows[0].coin)
@@ -247,18 +260,21 @@ def _subscription_in(sentence: str) -> _Subscription:
     return repeated.subscription or repeated
 
 
-def _trades_singly(rows: msgspec.Raw, frame: bytes, faults: list[Fault]) -> list[_Trade]:
+def _trades_singly(rows: msgspec.Raw, frame: bytes, faults: list[Fault]) -> list[_Trade | _VoidTrade]:
     """Return the rows that can be read; the others become faults."""
-    trades: list[_Trade] = []
+    trades: list[_Trade | _VoidTrade] = []
     try:
         raw_rows = _decode_rows(rows)
     except UNREADABLE as error:
         raise _malformed(str(error), "row", frame) from error
     for raw in raw_rows:
         try:
-            trades.append(_decode_trade(raw))
+            trades.append(decode_row(raw, _decode_trade, _decode_void))
         except UNREADABLE:
             faults.append(Fault("row", excerpt_of(bytes(raw))))
+            continue
+        if isinstance(trades[-1], _VoidTrade):
+            faults.append(Fault("void", trades[-1].coin))
     return trades
 
 

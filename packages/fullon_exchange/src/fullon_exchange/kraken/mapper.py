@@ -3,12 +3,13 @@
 Times of trades are cut, not rounded, to microseconds: a trade at 59.9999999 s stays in its minute.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 
-from fullon_exchange.answers import CandleAnswer, TradeAnswer
+from fullon_exchange.answers import CandleAnswer, TradeAnswer, decode_row
 from fullon_exchange.errors import (
     UNREADABLE,
     ExchangeError,
@@ -21,7 +22,7 @@ from fullon_exchange.errors import (
 )
 from fullon_exchange.interface import Listing
 from fullon_exchange.kraken.symbols import unified_asset, websocket_name
-from fullon_exchange.records import EARLIEST_US, Candle, Price, Trade, Volume
+from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, VoidPrice, Volume, Zero
 
 EXCHANGE = "kraken"
 TRADES_MAX = 1000
@@ -69,8 +70,20 @@ class _TradeRow(msgspec.Struct, gc=False, array_like=True):
     price: Price
     volume: Volume
     time_s: Decimal
-    side: Literal["b", "s"]
-    order_type: Literal["m", "l"]
+    side: Literal["b", "s", ""] | None
+    order_type: Literal["m", "l", ""] | None
+    misc: str
+    trade_id: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _VoidTradeRow(msgspec.Struct, gc=False, array_like=True):
+    """A trade in which nothing was traded."""
+
+    price: VoidPrice
+    volume: Zero
+    time_s: Decimal
+    side: Literal["b", "s", ""] | None
+    order_type: Literal["m", "l", ""] | None
     misc: str
     trade_id: Annotated[int, msgspec.Meta(ge=0)]
 
@@ -86,6 +99,18 @@ class _OhlcRow(msgspec.Struct, gc=False, array_like=True):
     vwap: float
     volume: Annotated[float, msgspec.Meta(ge=0, lt=1e18)]
     count: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _VoidOhlcRow(msgspec.Struct, gc=False, array_like=True):
+    """A minute in which nothing was traded, without prices."""
+
+    time_s: Annotated[int, msgspec.Meta(ge=EARLIEST_US // 1_000_000, lt=4_102_444_800)]
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    vwap: float | None
+    volume: Zero
 
 
 class _Trades(msgspec.Struct, gc=False):
@@ -108,13 +133,15 @@ _decode_pairs = msgspec.json.Decoder(_Pairs).decode
 _decode_time = msgspec.json.Decoder(_Time).decode
 _decode_trades = msgspec.json.Decoder(_Trades, strict=False).decode
 _decode_trade = msgspec.json.Decoder(_TradeRow, strict=False).decode
+_decode_void_trade = msgspec.json.Decoder(_VoidTradeRow, strict=False).decode
+_decode_void_candle = msgspec.json.Decoder(_VoidOhlcRow, strict=False).decode
 _decode_ohlc = msgspec.json.Decoder(_Ohlc, strict=False).decode
 _decode_candle = msgspec.json.Decoder(_OhlcRow, strict=False).decode
 _decode_rows = msgspec.json.Decoder(_Rows).decode
 _decode_errors = msgspec.json.Decoder(_Errors).decode
 
-_ORDER_TYPES = {"m": "market", "l": "limit"}
-_SIDES: dict[str, Literal["buy", "sell"]] = {"b": "buy", "s": "sell"}
+_ORDER_TYPES = {"m": "market", "l": "limit", "": "", None: ""}
+_SIDES: dict[str | None, Side] = {"b": "buy", "s": "sell", "": "", None: ""}
 
 
 class KrakenHttp:
@@ -177,7 +204,7 @@ def parse_trades(body: bytes, symbol: str, cursor: int, rows_max: int = TRADES_M
     and the last row comes again, which proves that the answers are connected.
     """
     faults: list[tuple[int, str]] = []
-    rows: list[_TradeRow]
+    rows: Sequence[_TradeRow | _VoidTradeRow]
     try:
         answer = _decode_trades(body).result
         last = _cursor(answer.pop("last"))
@@ -194,7 +221,7 @@ def parse_trades(body: bytes, symbol: str, cursor: int, rows_max: int = TRADES_M
             Trade(
                 symbol,
                 int(row.time_s * 1_000_000),
-                row.price,
+                row.price or 0.0,
                 row.volume,
                 _SIDES[row.side],
                 str(row.trade_id),
@@ -213,17 +240,19 @@ def _cursor(last: object) -> int:
     raise ValueError(f"last is {last!r}")
 
 
-def _trade_rows_singly(body: bytes, faults: list[tuple[int, str]]) -> tuple[list[_TradeRow], int, int]:
+def _trade_rows_singly(
+    body: bytes, faults: list[tuple[int, str]]
+) -> tuple[Sequence[_TradeRow | _VoidTradeRow], int, int]:
     """Read row by row what could not be read at once."""
     raw_rows, last = _raw_rows(body)
     try:
         last = _cursor(last)
     except ValueError as error:
         raise unexpected(EXCHANGE, body, error) from error
-    rows: list[_TradeRow] = []
+    rows: list[_TradeRow | _VoidTradeRow] = []
     for raw in raw_rows:
         try:
-            rows.append(_decode_trade(raw))
+            rows.append(decode_row(raw, _decode_trade, _decode_void_trade))
         except UNREADABLE:
             faults.append((len(rows), excerpt_of(bytes(raw))))
     return rows, last, len(raw_rows)
@@ -232,6 +261,7 @@ def _trade_rows_singly(body: bytes, faults: list[tuple[int, str]]) -> tuple[list
 def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
     """Return the candles of an answer of `OHLC`, the running one included; empty minutes are flat rows."""
     faults: list[str] = []
+    quiet: list[int] = []
     rows: list[_OhlcRow]
     try:
         answer = _decode_ohlc(body).result
@@ -240,9 +270,14 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
         rows = []
         for raw in _raw_rows(body)[0]:
             try:
-                rows.append(_decode_candle(raw))
+                row = decode_row(raw, _decode_candle, _decode_void_candle)
             except UNREADABLE:
                 faults.append(excerpt_of(bytes(raw)))
+                continue
+            if isinstance(row, _OhlcRow):
+                rows.append(row)
+            else:
+                quiet.append(row.time_s * 1_000_000)
     candles = [
         Candle(
             symbol,
@@ -258,7 +293,7 @@ def parse_candles(body: bytes, symbol: str, timeframe: str) -> CandleAnswer:
         )
         for row in rows
     ]
-    return CandleAnswer(candles, faults[:_FAULTS_MAX])
+    return CandleAnswer(candles, faults[:_FAULTS_MAX], quiet)
 
 
 def _raw_rows(body: bytes) -> tuple[list[msgspec.Raw], str | int]:

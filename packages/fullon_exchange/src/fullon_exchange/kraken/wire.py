@@ -4,14 +4,16 @@ https://docs.kraken.com/api/docs/websocket-v2/trade, …/ohlc, …/ticker, …/p
 Candles carry no closed flag and come only when trades do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from fullon_exchange.answers import decode_row
 from fullon_exchange.errors import UNREADABLE, MalformedMessage, excerpt_of
-from fullon_exchange.records import EARLIEST_US, Candle, Channel, Price, Ticker, Trade, Volume
+from fullon_exchange.records import EARLIEST_US, Candle, Channel, Price, Side, Ticker, Trade, VoidPrice, Volume, Zero
 from fullon_exchange.wire import (
     Acknowledged,
     CandlesFrame,
@@ -47,12 +49,24 @@ _OptionalPrice = Annotated[float, msgspec.Meta(ge=0, lt=1e18)] | None
 
 class _Trade(msgspec.Struct, gc=False):
     symbol: str
-    side: Literal["buy", "sell"]
     price: Price
     qty: Volume
     trade_id: Annotated[int, msgspec.Meta(ge=0)]
     timestamp: _Moment
-    ord_type: str = ""
+    side: Side | None = ""
+    ord_type: str | None = ""
+
+
+class _VoidTrade(msgspec.Struct, gc=False):
+    """A trade in which nothing was traded."""
+
+    symbol: str
+    qty: Zero
+    trade_id: Annotated[int, msgspec.Meta(ge=0)]
+    timestamp: _Moment
+    price: VoidPrice = None
+    side: Side | None = ""
+    ord_type: str | None = ""
 
 
 class _Candle(msgspec.Struct, gc=False):
@@ -129,6 +143,7 @@ _decode = msgspec.json.Decoder(_Frame).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_trade = msgspec.json.Decoder(_Trade).decode
+_decode_void = msgspec.json.Decoder(_VoidTrade).decode
 _decode_candle = msgspec.json.Decoder(_Candle).decode
 _decode_ticker = msgspec.json.Decoder(_Ticker).decode
 _encode = msgspec.json.Encoder().encode
@@ -184,7 +199,7 @@ class KrakenWire:
             return self._take_tickers(message.data, latest_us, [])
         return Heartbeat()
 
-    def _take_trades(self, rows: list[_Trade], latest_us: int, faults: list[Fault]) -> TradesFrame:
+    def _take_trades(self, rows: Sequence[_Trade | _VoidTrade], latest_us: int, faults: list[Fault]) -> TradesFrame:
         symbols = self._trades
         records: list[Trade] = []
         for row in rows:
@@ -194,7 +209,15 @@ class KrakenWire:
                 faults.append(Fault("unsubscribed", row.symbol))
             elif EARLIEST_US <= timestamp_us <= latest_us:
                 records.append(
-                    Trade(symbol, timestamp_us, row.price, row.qty, row.side, str(row.trade_id), row.ord_type)
+                    Trade(
+                        symbol,
+                        timestamp_us,
+                        row.price or 0.0,
+                        row.qty,
+                        row.side or "",
+                        str(row.trade_id),
+                        row.ord_type or "",
+                    )
                 )
             else:
                 faults.append(Fault("time", f"{row.symbol} {row.timestamp}"))
@@ -251,7 +274,10 @@ class KrakenWire:
             raise MalformedMessage(str(error), exchange="kraken", kind="garbage", excerpt=frame) from error
         faults: list[Fault] = []
         if envelope.channel == "trade":
-            return self._take_trades(_rows(envelope, _decode_trade, faults), latest_us, faults)
+            read = partial(decode_row, decode=_decode_trade, decode_void=_decode_void)
+            rows = _rows(envelope, read, faults)
+            faults += [Fault("void", row.symbol) for row in rows if isinstance(row, _VoidTrade)]
+            return self._take_trades(rows, latest_us, faults)
         if envelope.channel == "ohlc":
             return self._take_candles(_rows(envelope, _decode_candle, faults), latest_us, faults)
         if envelope.channel == "ticker":

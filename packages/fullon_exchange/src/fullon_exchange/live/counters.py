@@ -14,7 +14,8 @@ class Faults:
 
     Kinds: `garbage` (no JSON), `unknown` (a message nobody asked for), `row` (a value that is missing, of the
     wrong type or out of range), `time` (a timestamp before 2009 or in the future), `unsubscribed` (a market that
-    is not subscribed), `binary` (not a text frame), `defect` (a mistake of ours).
+    is not subscribed), `void` (a trade in which nothing was traded), `binary` (not a text frame), `defect` (a mistake
+    of ours).
     """
 
     def __init__(self, exchange: str) -> None:

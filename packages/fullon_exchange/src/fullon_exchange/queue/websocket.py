@@ -147,7 +147,8 @@ class WebsocketHandler:
         match event:
             case Trades():
                 for record in event.records:
-                    await self._call("trades", record.symbol, self._trade(record))
+                    if record.volume:
+                        await self._call("trades", record.symbol, self._trade(record))
             case Candles():
                 for candle in event.records:
                     values = [candle.open, candle.high, candle.low, candle.close, candle.volume]

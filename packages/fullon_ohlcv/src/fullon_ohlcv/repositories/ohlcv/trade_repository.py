@@ -66,8 +66,8 @@ def _row(trade: Any) -> Any:
             to_us(trade.timestamp),
             trade.price,
             trade.volume,
-            trade.side.lower(),
-            trade.type.lower(),
+            (trade.side or "").lower(),
+            (trade.type or "").lower(),
             None if trade.trade_id is None else str(trade.trade_id),
         )
     except (TypeError, ValueError, ArithmeticError, AttributeError):
