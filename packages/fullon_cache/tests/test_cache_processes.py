@@ -93,6 +93,10 @@ async def test_an_update_changes_what_it_names_and_beats(
 async def test_an_unknown_id_is_false_and_nothing_is_made_of_it(cache: ProcessCache, redis: ConnectionPool) -> None:
     assert not await cache.update_process("ohlcv:nobody:1", "running")
     assert not await cache.stop_process("ohlcv:nobody:1")
+    for unknown in ("nobody", "ohlcv_service", ""):
+        assert await cache.update_process(unknown, "running") is False
+        assert await cache.update_process(unknown, ProcessStatus.RUNNING, "a message") is False
+        assert await cache.stop_process(unknown) is False
     assert await cache.get_process("ohlcv:nobody:1") is None
     assert await cache.get_component_status("nobody") is None
     assert await redis.run("KEYS", "*") == []
@@ -110,6 +114,22 @@ async def test_the_short_form_updates_the_newest_of_a_component(cache: ProcessCa
     untouched = await cache.get_process(old)
     assert untouched is not None
     assert untouched["status"] == "starting"
+
+
+@pytest.mark.parametrize("word", ["collecting", "streaming", "connected", "active"])
+async def test_words_of_the_ecosystem_for_a_running_process_mean_running(cache: ProcessCache, word: str) -> None:
+    assert await cache.update_process("ohlcv_service", "kraken:BTC/USD", word, message="12 candles")
+    record = await cache.get_component_status("kraken:BTC/USD")
+    assert record is not None
+    assert (record["status"], record["message"]) == ("running", "12 candles")
+
+
+async def test_health_and_metrics_count_the_processes_under_both_names(cache: ProcessCache, time: Time) -> None:
+    await cache.register_process("ohlcv", "silent")
+    time.pass_minutes(6)
+    await cache.register_process("ohlcv", "well")
+    for counts in (await cache.get_system_health(), await cache.get_metrics()):
+        assert (counts["total_processes"], counts["active_processes"]) == (2, 1)
 
 
 async def test_the_short_form_registers_what_is_unknown(cache: ProcessCache) -> None:
@@ -187,6 +207,8 @@ async def test_health_and_metrics_count_the_silent_and_the_failed(cache: Process
     assert health["checked_at"] == time.now.isoformat()
     assert await cache.get_metrics() == {
         "total": 3,
+        "total_processes": 3,
+        "active_processes": 2,
         "active": 2,
         "stale": 1,
         "by_type": {"ohlcv": 2, "bot": 1},

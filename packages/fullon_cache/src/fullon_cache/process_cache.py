@@ -21,6 +21,7 @@ from fullon_cache.process_records import (
     ProcessStatus,
     ProcessType,
     ProcessUpdate,
+    is_status,
     new_record,
     parse_type,
     read_record,
@@ -119,16 +120,17 @@ class ProcessCache(BaseCache):
         """Change a process and beat its heart; False if Redis does not know the id (any more).
 
         What is None stays; `params` are merged into those that are there; `heartbeat=False` changes without
-        beating. In the short form, `update_process("ohlcv_service", component, "running", message=…)`, the
-        first value is a type and the process is the newest of its component; if Redis knows none, it is
-        registered, so that the status returns by itself after a Redis that lost everything.
+        beating. `status` is a `ProcessStatus`, or a word for one such as `collecting`. In the short form,
+        `update_process("ohlcv_service", component, "running", message=…)`, the first value is a type and the
+        process is the newest of its component; if Redis knows none, it is registered, so that the status returns
+        by itself after a Redis that lost everything.
 
         Raises:
             ValueError: an unknown type or status; says what is allowed.
             SerializationError: JSON cannot hold `params`.
             ConnectionError: retryable.
         """
-        if ":" in process_id:
+        if ":" in process_id or not _names_component(values, named):
             update = _long_form(*values, **named)
             return process_id not in await self.update_processes({process_id: update})
         kind = parse_type(process_id)
@@ -201,7 +203,8 @@ class ProcessCache(BaseCache):
 
     async def stop_process(self, process_id: str, message: str | None = None) -> bool:
         """Record that a process has stopped; False if Redis does not know it. The record stays for 24 h."""
-        return await self.update_process(process_id, ProcessStatus.STOPPED, message)
+        update = ProcessUpdate(ProcessStatus.STOPPED, message)
+        return process_id not in await self.update_processes({process_id: update})
 
     async def get_component_status(self, component: str) -> ProcessRecord | None:
         """Return the record of the newest process of a component, stopped or not; None if there is none."""
@@ -211,9 +214,9 @@ class ProcessCache(BaseCache):
     async def get_system_health(self) -> dict[str, Any]:
         """Return whether all is well: nobody silent for more than 5 minutes, nobody in error.
 
-        Keys: `healthy` (bool), `active`, `stale` and `error` (counts of processes that have not stopped; one
-        can be both stale and in error), `stale_processes` and `error_processes` (their ids), `redis_ping_s`,
-        `checked_at`.
+        Keys: `healthy` (bool), `total_processes` and `active_processes`, `active`, `stale` and `error` (counts of
+        processes that have not stopped; one can be both stale and in error), `stale_processes` and
+        `error_processes` (their ids), `redis_ping_s`, `checked_at`.
         """
         ping_s = await self.ping()
         now = self._now()
@@ -222,6 +225,8 @@ class ProcessCache(BaseCache):
         failed = [record["process_id"] for record in records if record["status"] == ProcessStatus.ERROR]
         return {
             "healthy": not stale and not failed,
+            "total_processes": len(records),
+            "active_processes": len(records) - len(stale),
             "active": len(records) - len(stale),
             "stale": len(stale),
             "error": len(failed),
@@ -234,7 +239,8 @@ class ProcessCache(BaseCache):
     async def get_metrics(self) -> dict[str, Any]:
         """Return counts of the processes that have not stopped.
 
-        Keys: `total`, `active`, `stale`, `by_type` and `by_status` (name → count), `components` (how many
+        Keys: `total` and `active`, also as `total_processes` and `active_processes`, `stale`, `by_type` and
+        `by_status` (name → count), `components` (how many
         names are known, stopped ones too), `heartbeat_age_max_s` (0 without processes).
         """
         records = await self._not_stopped(None, self._now())
@@ -243,6 +249,8 @@ class ProcessCache(BaseCache):
         return {
             "total": len(records),
             "active": len(records) - stale,
+            "total_processes": len(records),
+            "active_processes": len(records) - stale,
             "stale": stale,
             "by_type": dict(Counter(record["process_type"] for record in records)),
             "by_status": dict(Counter(record["status"] for record in records)),
@@ -350,6 +358,15 @@ def _short_form(
     heartbeat: bool = True,
 ) -> tuple[str, ProcessUpdate]:
     return component, ProcessUpdate(status, message, params, heartbeat)
+
+
+def _names_component(values: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Return whether the first value is a component, as in the short form, rather than a status."""
+    if "component" in named:
+        return True
+    if not values or values[0] is None:
+        return False
+    return not is_status(values[0]) or (len(values) > 1 and is_status(values[1]))
 
 
 def _readable(texts: Mapping[str, bytes]) -> Iterator[tuple[bytes, ProcessRecord]]:

@@ -135,13 +135,26 @@ def parse_type(value: str) -> ProcessType:
     return _parse(ProcessType, text if text in known else text.removesuffix("_service"), "process type", text)
 
 
+_WORDS_FOR_RUNNING = frozenset(
+    ("collecting", "streaming", "fetching", "backfilling", "syncing", "connected", "active", "live")
+)
+"""What programs of this ecosystem report while they run."""
+
+
 def parse_status(value: str) -> ProcessStatus:
-    """Return the status named.
+    """Return the status named, `running` also for a word that means it, such as `collecting`.
 
     Raises:
         ValueError: there is none; says what is allowed.
     """
+    if str(value) in _WORDS_FOR_RUNNING:
+        return ProcessStatus.RUNNING
     return _parse(ProcessStatus, str(value), "status", str(value))
+
+
+def is_status(value: object) -> bool:
+    """Return whether `parse_status` knows the value."""
+    return str(value) in _WORDS_FOR_RUNNING or str(value) in set(ProcessStatus)
 
 
 _Kind = TypeVar("_Kind", ProcessType, ProcessStatus)
