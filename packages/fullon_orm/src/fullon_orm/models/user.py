@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import DateTime, Enum, ForeignKey, String, Text, func, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from fullon_orm import passwords
 from fullon_orm.base import NAME_CHARACTERS_MAX, Base
@@ -15,6 +15,11 @@ class RoleEnum(StrEnum):
 
     ADMIN = "admin"
     USER = "user"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "RoleEnum | None":
+        """Take a role in any case."""
+        return next((role for role in cls if isinstance(value, str) and value.lower() == role.value), None)
 
 
 class User(Base):
@@ -51,6 +56,14 @@ class User(Base):
     timestamp: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     external_id: Mapped[str | None] = mapped_column(String(255))
+
+    @validates("role")
+    def _in_any_case(self, _: str, role: str) -> str:
+        """Take a role in any case; one that there is not is refused when it is stored."""
+        try:
+            return RoleEnum(role)
+        except ValueError:
+            return role
 
     def verify_password(self, password: str) -> bool:
         """Tell whether `password` is the stored one. Takes about 50 ms of computing, by design."""
