@@ -32,6 +32,9 @@ from fullon_ohlcv_service.ohlcv.historic_collector import HistoricOHLCVCollector
 from fullon_ohlcv_service.ohlcv.live_collector import LiveOHLCVCollector
 from fullon_orm.models import Symbol
 
+LAST = 10
+"""How many candles of each symbol are shown, one a line."""
+
 
 async def collect(stage: Stage, symbols: Sequence[Symbol]) -> bool:
     """Run both phases; True where candles were found and everything stored is true."""
@@ -41,7 +44,7 @@ async def collect(stage: Stage, symbols: Sequence[Symbol]) -> bool:
         rows = await historic.start_collection()
     for name, count in rows.items():
         done(stage.console, f"{name}: {count:,} candles", count > 0)
-    await show_last_candles(stage, symbols)
+    await show_last_candles(stage, symbols, LAST)
 
     step(stage.console, f"Phase 2: live, {stage.seconds:g} s over WebSocket; a candle is stored once it has closed")
     live = LiveOHLCVCollector(symbols)
@@ -56,7 +59,7 @@ async def collect(stage: Stage, symbols: Sequence[Symbol]) -> bool:
     end_us = stage.closed_us()
     rows = await historic.start_collection()
     done(stage.console, f"{sum(rows.values())} candles filled in")
-    await show_last_candles(stage, symbols)
+    await show_last_candles(stage, symbols, LAST)
     return await check(stage, symbols, end_us)
 
 
@@ -64,7 +67,7 @@ async def play(options: Namespace, console: Console) -> bool:
     """Set the stage, collect, and leave nothing behind."""
     headline(console, __doc__ or "")
     exchange = options.exchange
-    names = options.symbol or demo_symbols(exchange)
+    names = options.symbol or demo_symbols(exchange, 1)
     async with dual_test_databases(console), open_stage(options, console, {exchange: names}) as stage:
         symbols = await install_demo_data({exchange: names})
         exchange_says = await ask_exchange(symbols)
@@ -78,8 +81,8 @@ def main() -> int:
     """Run the command line."""
     parser = Parser(__doc__ or "")
     parser.add_market_options()
-    parser.add_argument("--exchange", default="binance", help="where from (binance)")
-    parser.add_argument("--symbol", action="append", help="what; may be repeated (BTC, ETH and SOL)")
+    parser.add_argument("--exchange", default="hyperliquid", help="where from (hyperliquid)")
+    parser.add_argument("--symbol", action="append", help="what; may be repeated (BTC/USDC:USDC of hyperliquid)")
     return run(parser, play)
 
 

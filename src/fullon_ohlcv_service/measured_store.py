@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fullon_exchange.clock import MINUTE_US
+from fullon_log import get_component_logger
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import CandleWrite, Interval, Series, TradeWrite, WriteResult
 from fullon_ohlcv.store import TimeseriesStore
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 SUSPECT = "suspect"
+_log = get_component_logger("fullon.ohlcv.store")
 
 
 def _ignore(series: Series, elapsed_s: float) -> None:
@@ -75,6 +77,10 @@ class MeasuredStore(TimeseriesStore):
             return
         series = written[0]
         self.on_flush(series, elapsed_s)
+        _log.debug(
+            "stored", exchange=series.exchange, channel=series.channel, series=len(written), inserted=result.inserted,
+            updated=result.updated, unchanged=result.unchanged, elapsed_ms=round(elapsed_s * 1000, 1),
+        )  # fmt: skip
         if why:
             self.corrections[series.exchange, series.symbol] += result.inserted + result.updated
         else:
