@@ -60,6 +60,8 @@ FURTHER = {
     "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID": "Set by systemd (`Type=notify`, `WatchdogSec=`), not by you.",
 }
 """Variables that .env.example does not list, or only by an instance."""
+FILES = dict.fromkeys(("DB_SSLROOTCERT", "DB_SSLCERT", "DB_SSLKEY", "REDIS_CA_FILE"), "a file in PEM")
+"""What is refused when it is used, not when it is read."""
 INSTANCES = {"FULLON_KRAKEN_ORIGIN", "FULLON_BINANCE_ORIGIN", "FULLON_BINANCE_CONNECTION_AGE_S"}
 
 
@@ -116,13 +118,24 @@ def defaults() -> dict[str, Any]:
         "DB_PORT": orm.port,
         "DB_USER": orm.user,
         "DB_PASSWORD": orm.password,
+        "DATABASE_URL": None,
+        "DB_DIRECT_URL": None,
+        "DB_SSLMODE": orm.sslmode,
+        "DB_SSLROOTCERT": orm.sslrootcert,
+        "DB_SSLCERT": orm.sslcert,
+        "DB_SSLKEY": orm.sslkey,
         "DB_NAME": orm.database,
         "DB_OHLCV_NAME": series.database,
         "DB_TEST_NAME": series_test.database,
+        "OHLCV_SCHEMA": orm.schema,
         "REDIS_HOST": None,
         "REDIS_PORT": redis.port,
         "REDIS_DB": redis.database,
         "REDIS_PASSWORD": redis.password,
+        "REDIS_USERNAME": redis.username,
+        "REDIS_URL": None,
+        "REDIS_SSL": redis.ssl,
+        "REDIS_CA_FILE": redis.ca_file,
         "REDIS_MAX_CONNECTIONS": redis.connections_max,
         "REDIS_SOCKET_TIMEOUT": redis.socket_timeout_s,
         "REDIS_SOCKET_CONNECT_TIMEOUT": redis.connect_timeout_s,
@@ -144,6 +157,8 @@ def readers() -> dict[str, Callable[[], object]]:
         "DB_OHLCV_NAME": Target.from_env,
         "DB_TEST_NAME": lambda: Target.from_env(test=True),
         "DB_": Address.from_env,
+        "DATABASE_URL": Address.from_env,
+        "OHLCV_SCHEMA": Address.from_env,
         "REDIS_": CacheSettings.from_env,
         "LOG_": LogSettings.read,
         "OHLCV_": OhlcvServiceConfig.from_env,
@@ -161,6 +176,8 @@ def allowed(variable: str) -> str:
     """Return what may stand in a variable, in the words of whoever reads it; empty where any text may."""
     if variable.startswith("CACHE_"):
         return f"as `{variable.replace('CACHE_', 'REDIS_')}`"
+    if variable in FILES:
+        return FILES[variable]
     instance = variable.replace("<EXCHANGE>", "KRAKEN").partition(",")[0]
     if (bounds := _bounds_of(variable)) is not None:
         return bounds

@@ -86,6 +86,7 @@ class OhlcvServiceDaemon:
         self._ending = asyncio.Event()
         self._superseded = False
         self._changed = asyncio.Event()
+        self._reconciled = asyncio.Event()
         self._added: set[WantedSymbol] = set()
         self._only: set[WantedSymbol] | None = None
         self._collected: set[WantedSymbol] = set()
@@ -187,6 +188,8 @@ class OhlcvServiceDaemon:
                 await init_db()
                 async with open_runtime(self._config) as runtime:
                     await _refuse_wrong_login(runtime)
+                    wanted = await load_wanted_symbols(runtime.config)
+                    await runtime.store.require_rights({one.exchange for one in wanted})
                     return
             except (OrmError, StorageError, CacheError) as error:
                 if not error.retryable:
@@ -325,6 +328,7 @@ class OhlcvServiceDaemon:
     ) -> None:
         """Make what runs equal to what the database wants: at the start, on a change, and every interval."""
         running: set[WantedSymbol] | None = None
+        self._reconciled.clear()
         while True:
             self._changed.clear()
             wanted = self._only or (await load_wanted_symbols(config) | self._added)
@@ -335,6 +339,8 @@ class OhlcvServiceDaemon:
                     _log.warning("no symbols in the database yet; waiting for some: `fullon-ohlcv symbols add`")
                 await apply(wanted)
                 running = wanted
+            _log.debug("the database was asked for symbols", wanted=len(wanted), collected=len(self._collected))
+            self._reconciled.set()
             await self._wait(self._changed, config.collection_interval)
             if self._changed.is_set():
                 await asyncio.sleep(DEBOUNCE_S)
@@ -399,7 +405,11 @@ class OhlcvServiceDaemon:
         return ""
 
     async def _listen(self) -> None:
-        """Hear of changes in the database as they are committed."""
+        """Hear of changes in the database as they are committed.
+
+        Last of all: where the server has few connections left, what collects needs them more.
+        """
+        await self._reconciled.wait()
         async with listen() as changes:
             self._changed.set()
             async for _ in changes:

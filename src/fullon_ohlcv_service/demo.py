@@ -18,6 +18,7 @@ from fullon_ohlcv_service.audit import audit
 from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE, keep_log
 from fullon_ohlcv_service.commands.screen import make_console
 from fullon_ohlcv_service.config.database_config import load_wanted_symbols
+from fullon_ohlcv_service.config.servers import forget_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.daemon import INTERRUPTED, embedded_servers, run, serve, take_terminal
 from fullon_ohlcv_service.errors import ConfigurationError, ServiceError
@@ -103,8 +104,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         duration_s = read_duration()
         os.environ.setdefault("FULLON_DATA_DIR", str(Path.home() / DEMO_DIRECTORY))
-        for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
-            os.environ.pop(name, None)
+        forget_servers()
         keep_log()
         with stopping_in_order():
             console = take_terminal()

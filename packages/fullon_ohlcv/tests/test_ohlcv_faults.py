@@ -317,7 +317,7 @@ async def test_a_missing_server_is_one_sentence_and_may_be_tried_again(
         with pytest.raises(StorageUnavailable) as refused:
             async with TimeseriesStore.open():
                 pass
-        assert f"on {host}:1" in str(refused.value)
+        assert f"at {host}:1" in str(refused.value)
         assert "is the server running" in str(refused.value)
 
 

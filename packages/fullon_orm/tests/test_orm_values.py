@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from fullon_orm import DatabaseContext
-from fullon_orm.errors import InvalidValue
+from fullon_orm.errors import InvalidValue, StatementRefused
 from fullon_orm.models import Bot, CatExchange, Symbol, User
+from fullon_orm.models.user import RoleEnum
 
 HOSTILE = [
     'x"; DROP TABLE symbols; --',
@@ -126,3 +127,20 @@ async def test_any_password_opens_and_no_other_does(db: DatabaseContext, passwor
     user = await db.users.add_user(User(mail="a@fullon", password=password))
     assert await db.users.verify_password(user.mail, password)
     assert not await db.users.verify_password(user.mail, password + " ")
+
+
+@pytest.mark.parametrize("role", ["ADMIN", "Admin", "admin", RoleEnum.ADMIN])
+async def test_a_role_is_taken_in_any_case(db: DatabaseContext, role: str) -> None:
+    user = await db.users.add_user(User(mail="a@fullon", role=role))
+    assert user.role is RoleEnum.ADMIN
+    assert RoleEnum(role) is RoleEnum.ADMIN
+    assert (await db.users.add_user(User(mail="b@fullon", role="USER"))).role is RoleEnum.USER
+    with pytest.raises(InvalidValue, match="role is 'king'; allowed are admin, user"):
+        await db.users.add_user(User(mail="c@fullon", role="king"))
+
+
+async def test_a_statement_that_the_server_refuses_is_one_sentence(db: DatabaseContext) -> None:
+    with pytest.raises(StatementRefused, match=r"refused a statement: .*SQLSTATE 42601") as refused:
+        await db.session.execute(text("SELECT * FROM symbols ORDER BY 1 LIMIT 1 FOR"))
+    assert "\n" not in str(refused.value)
+    assert not refused.value.retryable

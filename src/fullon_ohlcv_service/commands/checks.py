@@ -24,6 +24,7 @@ from fullon_exchange.proxies import describe, proxy_variable
 from fullon_exchange.registry import NATIVE_EXCHANGES
 from fullon_ohlcv.connection import Target, connect, translated
 from fullon_ohlcv.errors import StorageError
+from fullon_ohlcv.rights import missing_grants
 from fullon_ohlcv.statements import migrations
 from fullon_ohlcv.writer_lock import find_writer
 from fullon_ohlcv_service.commands.environment import is_demo, say_command
@@ -42,6 +43,20 @@ SKEW_WARN_S = 2.0
 FILES_MIN = 1024
 CLOSE_S = 5.0
 CONNECT_S = 2.0
+CONNECTIONS_MIN = 4
+CONNECTIONS_MAX = 25
+"""Of a daemon: the writer's lock, a listener, and 1 to 8 for the series and 1 to 15 for what is wanted."""
+CONNECTIONS_LEFT = """
+SELECT least(
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int - count(*),
+    (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user AND rolconnlimit >= 0)
+        - count(*) FILTER (WHERE usename = current_user),
+    (SELECT datconnlimit FROM pg_database WHERE datname = current_database() AND datconnlimit >= 0)
+        - count(*) FILTER (WHERE datname = current_database())
+)::int
+FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+"""What the server still grants this user, this connection not counted; limits that there are not are null."""
 
 
 class Verdict(StrEnum):
@@ -84,7 +99,7 @@ def check_settings(env_file: Path) -> Iterator[Check]:
         yield well("settings", "every OHLCV_ variable can be used")
     except ValueError as error:
         yield fail("settings", str(error), "correct it in the environment or in .env; .env.example explains each")
-    known = {f"OHLCV_{name.upper()}" for name in OhlcvServiceConfig.model_fields}
+    known = {f"OHLCV_{name.upper()}" for name in OhlcvServiceConfig.model_fields} | {"OHLCV_SCHEMA"}
     for name in sorted(set(os.environ) - known):
         if name.startswith("OHLCV_"):
             near = get_close_matches(name, known, n=1)
@@ -163,10 +178,29 @@ async def check_database(config: OhlcvServiceConfig) -> AsyncIterator[Check]:
         finally:
             await connection.close(timeout=CLOSE_S)
     except StorageError as error:
-        yield fail("PostgreSQL", str(error), remedy)
+        # The sentence of a setting that has to be corrected says itself what helps.
+        yield fail("PostgreSQL", str(error), remedy if error.retryable else "")
         return
     for check in found:
         yield check
+
+
+async def check_encryption(connection: "Connection[Record]", target: Target) -> AsyncIterator[Check]:
+    """Look at whether the way to the server is encrypted and the server is who it says, and at what stands between."""
+    is_encrypted = await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+        yield well("pooler", "a connection pooler stands before PostgreSQL and keeps sessions")
+    elif target.host.startswith("/"):
+        yield well("TLS", "not needed on a unix socket")
+    elif not is_encrypted:
+        is_here = target.host == "localhost" or target.host.startswith("127.") or target.host == "::1"
+        remedy = "DB_SSLMODE=verify-full, with DB_SSLROOTCERT"
+        yield well("TLS", "none, on loopback") if is_here else warn("TLS", f"none to {target.host}", remedy)
+    elif target.sslmode.startswith("verify-") or target.sslrootcert:
+        yield well("TLS", f"encrypted, the certificate is verified ({target.sslmode})")
+    else:
+        remedy = "DB_SSLMODE=verify-full, with DB_SSLROOTCERT"
+        yield warn("TLS", f"encrypted, but the certificate is not verified ({target.sslmode})", remedy)
 
 
 async def _check_server(connection: "Connection[Record]", target: Target) -> AsyncIterator[Check]:
@@ -182,7 +216,9 @@ async def _check_server(connection: "Connection[Record]", target: Target) -> Asy
     if skew_s > SKEW_WARN_S:
         yield warn("PostgreSQL", f"its clock differs from ours by {skew_s:.1f} s", "synchronise both machines: NTP")
     expected = max(migrations())
-    is_ours = await connection.fetchval("SELECT to_regclass('public.schema_version') IS NOT NULL")
+    is_ours = await connection.fetchval(
+        "SELECT to_regclass(quote_ident(current_schema()) || '.schema_version') IS NOT NULL"
+    )
     found = await connection.fetchval("SELECT max(version) FROM schema_version") if is_ours else None
     if found is None:
         yield fail("schema", f"{target.database} has no tables", f"run {say_command('init')}")
@@ -193,20 +229,20 @@ async def _check_server(connection: "Connection[Record]", target: Target) -> Asy
         yield warn("schema", f"version {found}, this program has {expected}", "the next start migrates it")
     else:
         yield well("schema", f"version {found}")
-    tables = ("candles", "trades", "coverage", "series", "unavailable")
-    refused = [
-        table
-        for table in tables
-        if not await connection.fetchval("SELECT has_table_privilege($1, 'SELECT, INSERT, UPDATE, DELETE')", table)
-    ]
-    if refused:
-        grant = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(refused)} TO {target.user}"
-        yield fail("permissions", f"{target.user} may not write {', '.join(refused)}", grant)
-    elif not await connection.fetchval("SELECT has_database_privilege(current_database(), 'CREATE')"):
-        grant = f"GRANT CREATE ON DATABASE {target.database} TO {target.user}"
-        yield fail("permissions", f"{target.user} may not create the views of new symbols", grant)
+    if grants := await missing_grants(connection):
+        yield fail("permissions", f"{target.user} lacks rights", "; ".join(grants))
     else:
         yield well("permissions", f"{target.user} may read, write and create")
+    async for check in check_encryption(connection, target):
+        yield check
+    left = await connection.fetchval(CONNECTIONS_LEFT)
+    if left < CONNECTIONS_MIN:
+        yield warn(
+            "connections", f"{left} are left; a daemon takes {CONNECTIONS_MIN} to {CONNECTIONS_MAX}",
+            "raise max_connections, or the user's CONNECTION LIMIT; with 3 it collects, slower",
+        )  # fmt: skip
+    else:
+        yield well("connections", f"{left} are left; a daemon takes {CONNECTIONS_MIN} to {CONNECTIONS_MAX}")
     used = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     offered = await connection.fetchval(
         "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
@@ -261,6 +297,8 @@ async def check_redis() -> AsyncIterator[Check]:
         facts: dict[str, Any] = await pool.run("INFO")
     except CacheError as error:
         remedy = "start the server, or correct REDIS_HOST, REDIS_PORT and REDIS_PASSWORD"
+        if error.code == "NOPERM":
+            remedy = "ACL SETUSER … +@all -@dangerous +info +keys, with the keys and channels of docs/deploying.md"
         yield fail("Redis", str(error), remedy)
         return
     version = str(facts.get("redis_version", "0"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from fullon_ohlcv_service.commands.places import DEMO_DIRECTORY, MARKET_FILE
+from fullon_ohlcv_service.config.servers import forget_servers
 from fullon_ohlcv_service.config.settings import load_env_file
 from fullon_ohlcv_service.errors import CommandError
 
@@ -21,8 +22,7 @@ def choose_environment(*, env_file: Path | None, data_dir: Path | None, demo: bo
         raise CommandError(f"{env_file} does not exist; name a file of lines NAME=value")
     if demo:
         data_dir = data_dir or Path.home() / DEMO_DIRECTORY
-        for name in ("DB_HOST", "REDIS_HOST", "CACHE_HOST"):
-            os.environ.pop(name, None)
+        forget_servers()
         load_env_file(data_dir / MARKET_FILE)
     else:
         load_env_file(env_file or Path(".env"))

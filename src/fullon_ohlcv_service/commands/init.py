@@ -20,6 +20,7 @@ from fullon_ohlcv_service.commands.exchanges import add_exchange
 from fullon_ohlcv_service.commands.screen import Yes, make_console
 from fullon_ohlcv_service.commands.session import be_quiet, complete, servers
 from fullon_ohlcv_service.commands.symbols import BACKTEST_DAYS, add_symbols
+from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.errors import CommandError
 from fullon_orm import DatabaseContext, init_db
@@ -27,16 +28,27 @@ from fullon_orm.models import User
 from fullon_orm.models.user import RoleEnum
 
 WRITTEN = (
+    "DATABASE_URL",
+    "DB_DIRECT_URL",
     "DB_HOST",
     "DB_PORT",
     "DB_USER",
     "DB_PASSWORD",
     "DB_NAME",
     "DB_OHLCV_NAME",
+    "DB_SSLMODE",
+    "DB_SSLROOTCERT",
+    "DB_SSLCERT",
+    "DB_SSLKEY",
+    "OHLCV_SCHEMA",
+    "REDIS_URL",
     "REDIS_HOST",
     "REDIS_PORT",
     "REDIS_DB",
+    "REDIS_USERNAME",
     "REDIS_PASSWORD",
+    "REDIS_SSL",
+    "REDIS_CA_FILE",
     "FULLON_DATA_DIR",
     "ADMIN_MAIL",
 )
@@ -86,7 +98,7 @@ def init(
     kept = {name: os.environ[name] for name in WRITTEN if os.environ.get(name)}
     be_quiet()
     with servers(create=True):
-        complete(_create())
+        complete(_create({*venues, *(said for name in names if (said := split_name(name)[0]))}))
         console.print("databases, schema and admin are there")
         _write_env(write or (context.parent and context.parent.params.get("env_file")) or Path(".env"), kept)
         if asking and not venues and not names:
@@ -101,14 +113,15 @@ def init(
 def _ask_servers() -> dict[str, str]:
     """Ask for the servers that the environment does not name; an empty answer means embedded ones."""
     settings: dict[str, str] = {}
-    if not os.environ.get("DB_HOST"):
+    missing = missing_servers()
+    if "postgres" in missing:
         host = typer.prompt("PostgreSQL host (empty: an embedded server)", default="", show_default=False)
         if host:
             settings["DB_HOST"] = host
             settings["DB_PORT"] = typer.prompt("  port", default="5432")
             settings["DB_USER"] = typer.prompt("  user", default="postgres")
             settings["DB_PASSWORD"] = typer.prompt("  password", default="", show_default=False, hide_input=True)
-    if not (os.environ.get("REDIS_HOST") or os.environ.get("CACHE_HOST")):
+    if "redis" in missing:
         host = typer.prompt("Redis host (empty: an embedded server)", default="", show_default=False)
         if host:
             settings["REDIS_HOST"] = host
@@ -129,12 +142,12 @@ def _ask_symbols() -> tuple[list[str], list[str]]:
     return venues, names
 
 
-async def _create() -> None:
-    """Make both databases with their schemas, and the admin."""
+async def _create(exchanges: set[str]) -> None:
+    """Make both databases with their schemas, and the admin; refuse a user who could not collect from `exchanges`."""
     config = OhlcvServiceConfig.from_env()
     await init_db()
-    async with TimeseriesStore.open(test=config.test_mode):
-        pass
+    async with TimeseriesStore.open(test=config.test_mode) as store:
+        await store.require_rights(exchanges)
     async with DatabaseContext() as db:
         if await db.users.get_user_id(config.admin_mail) is None:
             # Nobody needs to log in to collect; a password is set where other services need one.

@@ -1,6 +1,7 @@
 """The service's own settings, read once from the environment, validated, frozen."""
 
 import os
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -157,8 +158,10 @@ def load_env_file(path: Path) -> None:
         raise ConfigurationError(f"cannot read {path}: {error}; make it a readable UTF-8 file or remove it") from error
     for binding in parse_stream(StringIO(text)):
         if binding.error or (binding.key is not None and binding.value is None):
+            # What stands behind the sign of equality may be a password.
+            line = re.sub(r"=.*", "=…", binding.original.string.strip(), flags=re.DOTALL)
             raise ConfigurationError(
-                f"{path}, line {binding.original.line}: cannot read {binding.original.string.strip()!r}; "
+                f"{path}, line {binding.original.line}: cannot read {line!r}; "
                 "allowed are lines NAME=value and comments that begin with #"
             )
         if binding.key and binding.value is not None:

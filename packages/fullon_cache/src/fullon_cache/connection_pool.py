@@ -4,15 +4,16 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from ssl import SSLCertVerificationError, SSLEOFError, SSLError, SSLZeroReturnError
 from typing import Any, TypeAlias, TypeVar
 
 import redis.asyncio as redis_asyncio
 from redis import exceptions as redis_errors
-from redis.asyncio.connection import Connection, UnixDomainSocketConnection
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from fullon_cache.errors import CacheError, ConfigurationError, ConnectionError, OutOfMemory
+from fullon_cache.errors import CacheError, ConfigurationError, ConnectionError, OutOfMemory, TlsFailed
 from fullon_cache.settings import CacheSettings
 
 Word: TypeAlias = bytes | str | int | float
@@ -166,14 +167,22 @@ def translated(error: BaseException, settings: CacheSettings) -> CacheError:
     # On a unix socket redis-py wraps what the server refuses during the handshake.
     if isinstance(error, redis_errors.ConnectionError) and isinstance(error.__cause__, redis_errors.RedisError):
         error = error.__cause__
+    if (failure := _tls_failure(error, settings)) is not None:
+        return failure
     address, reason = settings.address, str(error) or type(error).__name__
     first_word = reason.split(" ", 1)[0]
     code = first_word if first_word.isupper() else _CODES.get(type(error))
     if code == "OOM":
         return OutOfMemory(address, reason)
     if isinstance(error, _LOGIN_ERRORS) or code in {"NOAUTH", "WRONGPASS"}:
-        return ConfigurationError(
-            "REDIS_PASSWORD", None, f"the password of {address}", found="is refused", address=address
+        variable = "REDIS_USERNAME or REDIS_PASSWORD" if settings.username else "REDIS_PASSWORD"
+        return ConfigurationError(variable, None, f"the password of {address}", found="is refused", address=address)
+    if code == "NOPERM":
+        who = settings.username or "default"
+        return CacheError(
+            f"Redis does not permit it: {address}: {reason}; grant user {who!r} the right with ACL SETUSER",
+            address=address,
+            code=code,
         )
     if "DB index is out of range" in reason:
         return ConfigurationError("REDIS_DB", str(settings.database), f"a database that {address} has", address=address)
@@ -184,6 +193,24 @@ def translated(error: BaseException, settings: CacheSettings) -> CacheError:
     if isinstance(error, _UNABLE_ERRORS) or code in _UNABLE_CODES:
         return ConnectionError(address, reason)
     return CacheError(f"Redis refused a command: {address}: {reason}", address=address, code=code)
+
+
+def _tls_failure(error: BaseException, settings: CacheSettings) -> TlsFailed | None:
+    """Return our error where TLS is the cause; redis-py wraps it in its own."""
+    if not settings.ssl:
+        return None
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, SSLCertVerificationError):
+        reason = f"the server's certificate is refused: {cause.verify_message.rstrip('.')}"
+        if "mismatch" in cause.verify_message:
+            return TlsFailed(settings.address, reason, "name the server in REDIS_HOST as its certificate does")
+        return TlsFailed(settings.address, reason, "REDIS_CA_FILE must name the CA that signed it")
+    if isinstance(cause, SSLError) and not isinstance(cause, SSLEOFError | SSLZeroReturnError):
+        reason = (cause.reason or str(cause)).lower().replace("_", " ")
+        return TlsFailed(settings.address, reason, "does the server speak TLS on this port? REDIS_SSL=false if not")
+    return None
 
 
 class _Life:
@@ -215,6 +242,7 @@ _lives: dict[asyncio.AbstractEventLoop, _Life] = {}
 def _redis_pool(settings: CacheSettings) -> redis_asyncio.BlockingConnectionPool:
     options: dict[str, Any] = {
         "db": settings.database,
+        "username": settings.username or None,
         "password": settings.password or None,
         "socket_timeout": settings.socket_timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
@@ -224,6 +252,10 @@ def _redis_pool(settings: CacheSettings) -> redis_asyncio.BlockingConnectionPool
     }
     if settings.host.startswith("/"):
         options |= {"connection_class": UnixDomainSocketConnection, "path": settings.host}
+    elif settings.ssl:
+        settings.check_ca_file()
+        options |= {"connection_class": SSLConnection, "host": settings.host, "port": settings.port}
+        options |= {"ssl_ca_certs": settings.ca_file or None}
     else:
         options |= {"connection_class": Connection, "host": settings.host, "port": settings.port}
     return redis_asyncio.BlockingConnectionPool(

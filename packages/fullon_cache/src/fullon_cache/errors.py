@@ -4,6 +4,7 @@
     ├─ ConnectionError(reason)                      retryable
     │  └─ OutOfMemory                               retryable
     ├─ ConfigurationError(variable, value, allowed)    also a ValueError
+    ├─ TlsFailed(reason)
     ├─ SerializationError(key)                         also a ValueError
     ├─ KeyNotFoundError(key)                           also a KeyError
     ├─ StreamError(exchange)
@@ -40,7 +41,10 @@ class ConnectionError(CacheError):
 
     retryable = True
 
-    _advice = "check that the server runs and that REDIS_HOST and REDIS_PORT name it, then try again"
+    _advice = (
+        "check that the server runs, that REDIS_HOST and REDIS_PORT, or REDIS_URL, name it, and whether it wants TLS "
+        "(REDIS_SSL), then try again"
+    )
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(f"Redis is not available: {address}: {reason}; {self._advice}", address=address)
@@ -67,6 +71,14 @@ class ConfigurationError(CacheError, ValueError):
         self.variable = variable
         self.value = value
         self.allowed = allowed
+
+
+class TlsFailed(CacheError):
+    """The server speaks no TLS, or its certificate is not trusted."""
+
+    def __init__(self, address: str, reason: str, advice: str) -> None:
+        super().__init__(f"No secure connection to Redis: {address}: {reason}; {advice}", address=address)
+        self.reason = reason
 
 
 class SerializationError(CacheError, ValueError):

@@ -1,8 +1,8 @@
 """Pytest plugin: the fixture `servers`, one embedded PostgreSQL and Redis for a whole test run.
 
 All xdist workers share one temporary data directory; whoever needs the servers first starts them. Servers
-that the environment already names (DB_HOST; REDIS_HOST or CACHE_HOST) are used as they are. The directory
-goes away with the run; what a killed run left behind is stopped and removed by the next.
+that the environment already names (DB_HOST or DATABASE_URL; REDIS_HOST, CACHE_HOST or REDIS_URL) are used as they
+are. The directory goes away with the run; what a killed run left behind is stopped and removed by the next.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Mapping[str, str]]:
     """Run PostgreSQL and Redis for the session; their variables are in os.environ and are returned."""
-    wants_postgres = not os.environ.get("DB_HOST")
-    wants_redis = not (os.environ.get("REDIS_HOST") or os.environ.get("CACHE_HOST"))
+    wants_postgres = not any(os.environ.get(name) for name in ("DB_HOST", "DATABASE_URL", "DB_DIRECT_URL"))
+    wants_redis = not any(os.environ.get(name) for name in ("REDIS_HOST", "CACHE_HOST", "REDIS_URL"))
     embedded = start_servers(
         Path(os.environ[_DIRECTORY_VARIABLE], "servers"),
         postgres=wants_postgres,

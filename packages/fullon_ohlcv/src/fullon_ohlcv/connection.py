@@ -4,7 +4,8 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from typing import Self
 
 import asyncpg
 
@@ -18,18 +19,26 @@ from fullon_ohlcv.errors import (
     StorageUnavailable,
 )
 from fullon_ohlcv.statements import migrations, name_of
+from fullon_orm import connection as orm
+from fullon_orm.address import Address, named_database
+from fullon_orm.connection import connect_arguments, prepare_session, tls_failure
+from fullon_orm.errors import DatabaseMissing, OrmError
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
 
-SERVER_SETTINGS = {
-    "application_name": "fullon_ohlcv",
+APPLICATION = "fullon_ohlcv"
+MARKER = "schema_version"
+"""The table that tells in which schema the others are."""
+EXTENSIONS = "public"
+"""The schema of TimescaleDB's functions."""
+SESSION_SETTINGS = {
     "timezone": "UTC",
-    "search_path": "public",
     "jit": "off",
     # A client that froze in the middle of a write must not keep its series locked for the others.
     "idle_in_transaction_session_timeout": "60s",
 }
+"""Set after connecting: as startup parameters a connection pooler would refuse them."""
 
 _UNREACHABLE = (
     OSError,
@@ -56,63 +65,51 @@ _REFUSED = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
+_TO_MEND = (
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidSchemaNameError,
+    # What connection poolers refuse a login with, and what a session that is shared with others leads to.
+    asyncpg.ProtocolViolationError,
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+)
+"""Refusals that `fullon_orm` explains, for both databases alike."""
 _OTHER_SCHEMA = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+@dataclass(frozen=True)
+class Target(Address):
     """One database on one server; the password is in no text."""
 
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    database: str
-
     @classmethod
-    def from_env(cls, *, test: bool = False) -> "Target":
-        """Read `DB_HOST` (a name, an address or a socket directory), `DB_PORT`, `DB_USER`, `DB_PASSWORD` and
-        `DB_OHLCV_NAME`, or with `test` `DB_TEST_NAME`.
+    def from_env(cls, database: str | None = None, *, test: bool = False) -> Self:
+        """Read the server as `fullon_orm.address.Address` does, and `DB_OHLCV_NAME`, or with `test` `DB_TEST_NAME`.
 
         Raises:
-            StorageMisconfigured: no host, or a value that cannot be meant.
+            StorageMisconfigured: no server is named, a value cannot be used, or two of them contradict each other.
         """
-        host = os.environ.get("DB_HOST", "")
-        if not host:
-            raise StorageMisconfigured(
-                "DB_HOST is not set: name a PostgreSQL server (host name, address or socket directory), "
-                "or start the embedded one, whose environment() sets it"
-            )
-        port = os.environ.get("DB_PORT") or "5432"
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise StorageMisconfigured(f"DB_PORT is {port!r}; allowed is a number from 1 to 65535")
         variable, default = ("DB_TEST_NAME", "fullon_ohlcv_test") if test else ("DB_OHLCV_NAME", "fullon_ohlcv")
-        database = os.environ.get(variable) or default
-        if len(database.encode()) > 63 or "\0" in database:
-            raise StorageMisconfigured(f"{variable} is {database!r}; allowed is a name of at most 63 bytes")
-        user = os.environ.get("DB_USER") or "postgres"
-        return cls(host, int(port), user, os.environ.get("DB_PASSWORD", ""), database)
+        try:
+            return super().from_env(database or named_database(variable, os.environ.get(variable) or default))
+        except OrmError as error:
+            raise StorageMisconfigured(str(error)) from error
 
-    def of(self, database: str) -> "Target":
+    def of(self, database: str) -> Self:
         """Return another database of the same server."""
-        return replace(self, database=database)
-
-    def __str__(self) -> str:
-        return f"database {self.database!r} on {self.host}:{self.port} as user {self.user!r}"
+        return self.on(database)
 
 
 async def connect(target: Target) -> "asyncpg.Connection[asyncpg.Record]":
     """Open one connection, without translating what can go wrong."""
-    return await asyncpg.connect(
-        host=target.host,
-        port=target.port,
-        user=target.user,
-        password=target.password or None,
-        database=target.database,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=COMMAND_TIMEOUT_S,
-        server_settings=SERVER_SETTINGS,
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        **connect_arguments(target, APPLICATION), timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
     )
+    try:
+        await prepare_session(connection, target, marker=MARKER, settings=SESSION_SETTINGS, behind=EXTENSIONS)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 async def create_pool(target: Target, pool_max: int) -> "asyncpg.Pool[asyncpg.Record]":
@@ -120,18 +117,18 @@ async def create_pool(target: Target, pool_max: int) -> "asyncpg.Pool[asyncpg.Re
 
     A floor would be kept by a task of asyncpg's that logs a traceback for every attempt while the server is away.
     """
+
+    async def prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        await prepare_session(connection, target, marker=MARKER, settings=SESSION_SETTINGS, behind=EXTENSIONS)
+        await _prepare_connection(connection)
+
     return await asyncpg.create_pool(
-        host=target.host,
-        port=target.port,
-        user=target.user,
-        password=target.password or None,
-        database=target.database,
+        **connect_arguments(target, APPLICATION),
         min_size=0,
         max_size=pool_max,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
-        server_settings=SERVER_SETTINGS,
-        init=_prepare_connection,
+        init=prepare,
         reset=_keep,
     )
 
@@ -162,9 +159,12 @@ async def connect_or_create(target: Target) -> "asyncpg.Connection[asyncpg.Recor
     """Open one connection, creating the database if it is missing; several processes may do this at once."""
     try:
         return await connect(target)
-    except asyncpg.InvalidCatalogNameError:
+    except asyncpg.PostgresError as error:
+        if not isinstance(orm.translated(error, target), DatabaseMissing):
+            raise
         await _create_database(target)
-        return await connect(target)
+    await orm.close(await orm.connect_to_new(target))
+    return await connect(target)
 
 
 async def _create_database(target: Target) -> None:
@@ -189,10 +189,26 @@ async def _create_database(target: Target) -> None:
 
 
 @contextmanager
+def _connecting(target: Target, action: str) -> Iterator[None]:
+    """Translate what is the same for both databases: TLS, connection poolers, rights, settings that cannot be used."""
+    try:
+        yield
+    except OrmError as error:
+        kind = StorageUnavailable if error.retryable else StorageMisconfigured
+        raise kind(f"cannot {action}: {error}") from error
+    except (OSError, *_TO_MEND) as error:
+        failure = tls_failure(error, target) or orm.translated(error, target)
+        if isinstance(failure, OrmError) and not failure.retryable:
+            raise StorageMisconfigured(f"cannot {action}: {failure}") from error
+        raise
+
+
+@contextmanager
 def translated(target: Target, action: str) -> Iterator[None]:
     """Turn what asyncpg and the system raise into the errors of this package, with a sentence for people."""
     try:
-        yield
+        with _connecting(target, action):
+            yield
     except (StorageError, ValueError):
         raise  # asyncpg's complaint about an argument is a ValueError besides
     except asyncpg.InvalidPasswordError as error:

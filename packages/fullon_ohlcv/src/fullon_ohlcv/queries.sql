@@ -832,3 +832,30 @@ WHERE of_trades.series_id = $1 AND of_candles.series_id = $2
 SELECT us_of(lower(span)) AS start_us, us_of(upper(span)) AS end_us
 FROM unavailable, unnest(minutes_touched(intervals * tstzmultirange(span_us($2, $3)))) AS span
 WHERE series_id = $1 AND reason = $4
+
+-- name: missing_grants
+-- $1 the shared tables, $2 the schemas of exchanges.
+WITH place AS (
+    SELECT count(*) = count(to_regnamespace(quote_ident(name))) AND count(*) > 0 AS all_there
+    FROM unnest($2::text[]) AS wanted(name)
+), needs AS (
+    SELECT 'TEMPORARY' AS privilege, format('DATABASE %I', current_database()) AS object, 1 AS rank
+    WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
+    UNION ALL
+    SELECT 'CREATE', format('DATABASE %I', current_database()), 2
+    FROM place
+    WHERE NOT all_there AND NOT has_database_privilege(current_database(), 'CREATE')
+    UNION ALL
+    SELECT privilege, format('SCHEMA %I', name), 3
+    FROM unnest($2::text[]) AS wanted(name), unnest(ARRAY['USAGE', 'CREATE']) AS privilege
+    WHERE to_regnamespace(quote_ident(name)) IS NOT NULL
+      AND NOT has_schema_privilege(to_regnamespace(quote_ident(name)), privilege)
+    UNION ALL
+    SELECT privilege, format('TABLE %s', to_regclass(name)), 4
+    FROM unnest($1::text[]) AS wanted(name), unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+    WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name), privilege)
+)
+SELECT format('GRANT %s ON %s TO %I', string_agg(privilege, ', '), object, current_user)
+FROM needs
+GROUP BY object, rank
+ORDER BY rank, object

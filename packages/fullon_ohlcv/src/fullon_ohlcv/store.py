@@ -17,7 +17,7 @@ from fullon_ohlcv.connection import (
     create_pool,
     translated,
 )
-from fullon_ohlcv.errors import StorageUnavailable
+from fullon_ohlcv.errors import StorageMisconfigured, StorageUnavailable
 from fullon_ohlcv.intervals import END_OF_TIME_US, checked
 from fullon_ohlcv.ledger import Wanted, read_gaps, read_minutes, read_runs, read_summaries, read_unconfirmed
 from fullon_ohlcv.records import (
@@ -39,6 +39,7 @@ from fullon_ohlcv.records import (
 )
 from fullon_ohlcv.relation_names import TEXT_BYTES_MAX, is_name
 from fullon_ohlcv.retention import Keep, find_chunk_end, find_removable, record_removed, remove_span
+from fullon_ohlcv.rights import missing_grants
 from fullon_ohlcv.schema import migrate
 from fullon_ohlcv.statements import statement, timescale
 from fullon_ohlcv.tallies import REMOVED, RETENTION, DayDifference, read_differences, tallied_days
@@ -87,6 +88,7 @@ class TimeseriesStore:
         self._now_us = now_us
         self._series: dict[tuple[str, str, str], Series] = {}
         self._wanted_since: dict[Series, int] = {}
+        self._released = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -108,12 +110,16 @@ class TimeseriesStore:
         with translated(target, "open the time series"):
             connection = await connect_or_create(target)
             try:
-                await migrate(connection)
+                await migrate(connection, target.schema)
             finally:
                 await connection.close(timeout=CONNECT_TIMEOUT_S)
             pool = await create_pool(target, pool_max)
         try:
-            yield cls(target, pool, now_us)
+            store = cls(target, pool, now_us)
+            # One connection is held from the start: others may take all that the server has left.
+            async with store.connection("open the time series"):
+                pass
+            yield store
         finally:
             try:
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -126,7 +132,8 @@ class TimeseriesStore:
         """Lend a connection; what goes wrong with it is said as `cannot <action>: …`."""
         with translated(self.target, action):
             try:
-                connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+                async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+                    connection = await self._acquire()
             except TimeoutError as error:
                 raise StorageUnavailable(
                     f"cannot {action}: {self.target}: none of {self._pool.get_max_size()} connections "
@@ -141,6 +148,18 @@ class TimeseriesStore:
             finally:
                 with suppress(*_GONE):
                     await self._pool.release(connection, timeout=END_TIMEOUT_S)
+                self._released.set()
+
+    async def _acquire(self) -> "PoolConnectionProxy[Record]":
+        """Take a connection; where the server grants no more, wait for one of ours."""
+        while True:
+            self._released.clear()
+            try:
+                return await self._pool.acquire()
+            except asyncpg.TooManyConnectionsError:
+                if not self._pool.get_size():
+                    raise
+                await self._released.wait()
 
     @asynccontextmanager
     async def _transaction(self, action: str) -> "AsyncIterator[PoolConnectionProxy[Record]]":
@@ -158,6 +177,19 @@ class TimeseriesStore:
                     connection.terminate()
                 raise
             await transaction.commit()
+
+    async def require_rights(self, exchanges: Collection[str]) -> None:
+        """Make sure that this user may write, and create the relations of symbols of `exchanges`.
+
+        Raises:
+            StorageMisconfigured: not so; the sentence holds the statements that grant it.
+        """
+        async with self.connection("ask for the rights") as connection:
+            grants = await missing_grants(connection, exchanges)
+        if grants:
+            raise StorageMisconfigured(
+                f"cannot collect: {self.target} lacks rights; let the owner run: {'; '.join(grants)}"
+            )
 
     async def series(self, exchange: str, symbol: str, channel: str) -> Series:
         """Return the series, created where it is new. Channels: `trades`, `candles1m`, `candles1h` …

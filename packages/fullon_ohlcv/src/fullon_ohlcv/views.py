@@ -40,9 +40,12 @@ async def create_relations(connection: "AnyConnection", trades: Series, candles:
     await connection.execute("UPDATE relation_names SET main = $3 WHERE exchange = $1 AND symbol = $2", *key, main)
     bodies = statements("views.sql")
     main_body = {"view": "view", "candles": "main_candles", "trades": "from_trades"}[main]
-    script = [f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"]
+    tables_schema = await connection.fetchval("SELECT quote_ident(current_schema())")
+    # IF NOT EXISTS would ask for the right to create even where there is nothing to create.
+    is_there = await connection.fetchval("SELECT to_regnamespace($1)", quoted(schema)) is not None
+    script = [] if is_there else [f"CREATE SCHEMA {quoted(schema)}"]
     for suffix, body in zip(SUFFIXES, ("trades", "candles", "view", main_body), strict=True):
-        select = bodies[body].format(trades_id=trades.series_id, candles_id=candles.series_id)
+        select = bodies[body].format(schema=tables_schema, trades_id=trades.series_id, candles_id=candles.series_id)
         script.append(f"CREATE OR REPLACE VIEW {quoted(schema)}.{quoted(base + suffix)} AS\n{select}")
     try:
         await connection.execute(";\n".join(script))

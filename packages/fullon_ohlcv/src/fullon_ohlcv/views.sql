@@ -1,13 +1,14 @@
--- The documented relations of a symbol. {trades_id} and {candles_id} are its series.
+-- The documented relations of a symbol. {trades_id} and {candles_id} are its series, {schema} holds
+-- the tables.
 
 -- name: trades
 SELECT timestamp, price, volume, side, order_type AS type, CASE WHEN occurrence = 0 THEN trade_id END AS trade_id
-FROM public.trades
+FROM {schema}.trades
 WHERE series_id = {trades_id}
 
 -- name: candles
 SELECT timestamp, open, high, low, close, volume AS vol, trades
-FROM public.candles
+FROM {schema}.candles
 WHERE series_id = {candles_id}
 
 -- name: view
@@ -17,33 +18,33 @@ WHERE series_id = {candles_id}
 WITH folded AS (
     SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades,
            NOT isempty(of_trades.covered) OR isempty(of_candles.covered) AS complete
-    FROM public.coverage AS of_trades,
-         public.coverage AS of_candles,
-         unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE public.minutes_inside(of_trades.covered) END
-                - public.minutes_inside(of_candles.covered)) AS span,
-         public.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
+    FROM {schema}.coverage AS of_trades,
+         {schema}.coverage AS of_candles,
+         unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE {schema}.minutes_inside(of_trades.covered) END
+                - {schema}.minutes_inside(of_candles.covered)) AS span,
+         {schema}.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
     WHERE of_trades.series_id = {trades_id} AND of_candles.series_id = {candles_id}
 )
 SELECT * FROM folded
 UNION ALL
 SELECT timestamp, open, high, low, close, volume AS vol, trades,
        (SELECT isempty(covered) OR covered @> tstzrange(timestamp, timestamp + interval '1 minute')
-        FROM public.coverage WHERE series_id = {candles_id}) AS complete
-FROM public.candles
+        FROM {schema}.coverage WHERE series_id = {candles_id}) AS complete
+FROM {schema}.candles
 WHERE series_id = {candles_id} AND NOT EXISTS (SELECT FROM folded WHERE folded.timestamp = candles.timestamp)
 
 -- name: main_candles
 SELECT timestamp, open, high, low, close, volume AS vol, trades,
        (SELECT isempty(covered) OR covered @> tstzrange(timestamp, timestamp + interval '1 minute')
-        FROM public.coverage WHERE series_id = {candles_id}) AS complete
-FROM public.candles
+        FROM {schema}.coverage WHERE series_id = {candles_id}) AS complete
+FROM {schema}.candles
 WHERE series_id = {candles_id}
 
 -- name: from_trades
 -- Trades alone: every minute that they cover whole; all they have where no coverage was ever recorded.
 SELECT minute_at AS timestamp, open, high, low, close, volume AS vol, trades, true AS complete
-FROM public.coverage AS of_trades,
-     unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE public.minutes_inside(of_trades.covered) END)
+FROM {schema}.coverage AS of_trades,
+     unnest(CASE WHEN isempty(of_trades.covered) THEN '{{(,)}}' ELSE {schema}.minutes_inside(of_trades.covered) END)
          AS span,
-     public.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
+     {schema}.fold_minutes({trades_id}, coalesce(lower(span), '-infinity'), coalesce(upper(span), 'infinity'))
 WHERE of_trades.series_id = {trades_id}

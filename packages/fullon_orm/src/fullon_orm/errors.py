@@ -8,6 +8,8 @@
     ├─ DatabaseLimited(sqlstate)                       retryable
     ├─ StatementRefused(sqlstate)                      a defect of ours
     ├─ AuthenticationFailed
+    ├─ TlsFailed
+    ├─ SharedSessions
     ├─ PermissionDenied
     ├─ DatabaseMissing
     ├─ SchemaMismatch(expected, found, hint)
@@ -17,9 +19,11 @@
        ├─ StillReferenced
        └─ InvalidValue                                 also a ValueError
 
-No sentence ever holds a password. What is not listed here reaches the caller as SQLAlchemy raised it.
+No sentence ever holds a password. A constraint that a caller's own statement violates reaches it as SQLAlchemy's
+`IntegrityError`.
 """
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -43,11 +47,14 @@ class OrmError(Exception):
 
 
 class ConfigurationError(OrmError, ValueError):
-    """An environment variable is missing or cannot be parsed."""
+    """An environment variable is missing, cannot be used, or contradicts another.
 
-    def __init__(self, variable: str, value: str | None, allowed: str) -> None:
-        found = "is not set" if value is None else f"is {value!r}"
-        super().__init__(f"{variable} {found}; allowed is {allowed}")
+    `value` is None where it is missing or may hold a secret.
+    """
+
+    def __init__(self, variable: str, value: str | None, allowed: str, *, found: str = "") -> None:
+        what = found or ("is not set" if value is None else f"is {value!r}")
+        super().__init__(f"{variable} {what}; allowed is {allowed}")
         self.variable = variable
         self.value = value
         self.allowed = allowed
@@ -62,7 +69,7 @@ class DatabaseUnavailable(OrmError):
     def __init__(self, address: "Address", reason: str) -> None:
         super().__init__(
             f"PostgreSQL is not available: {address}: {reason}; "
-            "check that the server runs and that DB_HOST and DB_PORT name it, then try again",
+            "check that the server runs and that DB_HOST and DB_PORT, or DATABASE_URL, name it, then try again",
             address,
         )
         self.reason = reason
@@ -126,16 +133,64 @@ class AuthenticationFailed(OrmError):
         self.reason = reason
 
 
-class PermissionDenied(OrmError):
-    """The user is known but may not do this."""
+class TlsFailed(OrmError):
+    """Server and client do not agree on an encrypted connection, or the server's certificate is not trusted."""
 
-    def __init__(self, address: "Address", reason: str) -> None:
+    def __init__(self, address: "Address", reason: str, advice: str) -> None:
+        super().__init__(f"No secure connection to PostgreSQL: {address}: {reason}; {advice}", address)
+        self.reason = reason
+
+
+class SharedSessions(OrmError):
+    """A connection pooler hands each transaction to another server process, which keeps no session."""
+
+    def __init__(self, address: "Address") -> None:
         super().__init__(
-            f"PostgreSQL did not permit it: {address}: {reason}; "
-            f"grant {address.user!r} the right, or name another user in DB_USER",
+            f"The connection pooler shares its sessions: {address}: it pools transactions or statements, "
+            "and this program needs sessions of its own; set pool_mode=session there, "
+            "or name the PostgreSQL server itself in DB_DIRECT_URL",
             address,
         )
+
+
+class PermissionDenied(OrmError):
+    """The user is known but may not do this. `grant` is the statement that helps, where the refusal tells it."""
+
+    def __init__(self, address: "Address", reason: str) -> None:
+        self.grant = _grant_for(reason, address)
+        advice = f"let its owner run: {self.grant}" if self.grant else "let an owner of it grant the right"
+        super().__init__(
+            f"PostgreSQL did not permit it: {address}: {reason}; {advice}; or name another user in DB_USER", address
+        )
         self.reason = reason
+
+
+def _grant_for(reason: str, address: "Address") -> str:
+    """Return what to grant, by the words in which PostgreSQL refuses; empty where it says it in others."""
+    user = quote_name(address.user)
+    if re.search(r"permission denied to create database", reason):
+        return f"CREATE DATABASE {quote_name(address.database)} OWNER {user}"
+    if re.search(r"permission denied to create temporary tables", reason):
+        return f"GRANT TEMPORARY ON DATABASE {quote_name(address.database)} TO {user}"
+    if "no schema has been selected to create in" in reason:
+        return f"GRANT {_RIGHTS['schema']} ON SCHEMA {quote_name(address.schema or 'public')} TO {user}"
+    if found := re.search(r"permission denied for (table|sequence|schema|database) (.+)", reason):
+        kind, name = found[1], quote_name(found[2].strip('"'))
+        return f"GRANT {_RIGHTS[kind]} ON {kind.upper()} {name} TO {user}"
+    return ""
+
+
+_RIGHTS = {
+    "table": "SELECT, INSERT, UPDATE, DELETE",
+    "sequence": "USAGE",
+    "schema": "USAGE, CREATE",
+    "database": "CREATE",
+}
+
+
+def quote_name(name: str) -> str:
+    """Return a name as SQL takes it, quoted where it must be."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
 
 class DatabaseMissing(OrmError):

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, inspect, text
 
 from fullon_log import get_component_logger
 from fullon_orm.address import Address
-from fullon_orm.connection import close, connect
-from fullon_orm.database import DatabaseManager
+from fullon_orm.connection import DRIVER_ERRORS, close, connect, connect_to_new, translated
+from fullon_orm.connection import Connection as ServerConnection
+from fullon_orm.database import DatabaseManager, quoted
 from fullon_orm.engines import engine_for_migration, version_mismatch
-from fullon_orm.errors import DatabaseMissing, DatabaseUnavailable, SchemaMismatch
+from fullon_orm.errors import DatabaseMissing, DatabaseUnavailable, PermissionDenied, SchemaMismatch
 from fullon_orm.migrations import HEAD, VERSIONS
 from fullon_orm.models import Base
 
@@ -54,11 +55,32 @@ async def init_db() -> None:
 
 async def _create_if_missing(address: Address) -> bool:
     """Look first: a user who may not create databases may well own this one."""
+    is_new = False
     try:
-        await close(await connect(address))
+        connection = await connect(address)
     except DatabaseMissing:
-        return await DatabaseManager().create_database(address.database)
-    return False
+        is_new = await DatabaseManager().create_database(address.database)
+        connection = await connect_to_new(address)
+    try:
+        await _find_place(connection, address)
+    finally:
+        await close(connection)
+    return is_new
+
+
+async def _find_place(connection: ServerConnection, address: Address) -> None:
+    """Have a schema for the tables: the one that `OHLCV_SCHEMA` names, or any of the search_path.
+
+    Raises:
+        PermissionDenied: there is none that the user may use.
+    """
+    try:
+        if address.schema and await connection.fetchval("SELECT to_regnamespace($1)", quoted(address.schema)) is None:
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(address.schema)}")
+        if await connection.fetchval("SELECT current_schema()") is None:
+            raise PermissionDenied(address, f"permission denied for schema {address.schema or 'public'}")
+    except DRIVER_ERRORS as error:
+        raise translated(error, address) or error from error
 
 
 @asynccontextmanager
