@@ -18,8 +18,8 @@ from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.hyperliquid import rest as hyperliquid
 from fullon_exchange.live.age import configured_age_s
-from fullon_exchange.network import check_proxies
 from fullon_exchange.origin import resolve
+from fullon_exchange.proxies import check_proxies
 from fullon_log.settings import LogSettings
 from fullon_ohlcv.connection import Target
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
