@@ -38,8 +38,10 @@ from fullon_ohlcv_service.proof_check import ProofChecker
 from fullon_ohlcv_service.recheck import Rechecker
 from fullon_ohlcv_service.reexamine import Reexaminer
 from fullon_ohlcv_service.reporter import StatusReporter
+from fullon_ohlcv_service.retention import Retention
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.sd_notify import ServiceManager, SystemdReport
+from fullon_ohlcv_service.store_check import StoreCheck
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_ohlcv_service.table import show_table
 from fullon_ohlcv_service.trade.batcher import GlobalTradeBatcher
@@ -293,6 +295,8 @@ class OhlcvServiceDaemon:
         parts["notifications"] = self._listen
         parts["status"] = reporter.run
         parts["closed candles"] = runtime.closings.run
+        parts["retention"] = Retention(runtime).run
+        parts["store check"] = StoreCheck(runtime, wake_history).run
         parts["writer"] = lambda: self._stay_writer(lock)
         parts |= self._parts_at_hand(runtime)
         _log.info("started", pid=os.getpid())

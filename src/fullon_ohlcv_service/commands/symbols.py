@@ -21,10 +21,19 @@ from fullon_ohlcv_service.errors import CommandError
 from fullon_orm.models import Symbol
 
 BACKTEST_DAYS = 30
+KEEP_DAYS_MAX = 36_500
 ASK_ABOVE = 10
 """More symbols than this are added only after a question, named one by one or not."""
 
-COLUMNS = (Column("exchange"), Column("symbol"), Column("backtest days", right=True), Column("active"))
+COLUMNS = (
+    Column("exchange"),
+    Column("symbol"),
+    Column("backtest days", right=True),
+    Column("active"),
+    Column("trades kept", right=True),
+    Column("candles kept", right=True),
+)
+KEEP_HELP = "Days that its {} are kept: a number, `all`, or `default` for the setting."
 app = typer.Typer(
     callback=help_without_command,
     invoke_without_command=True,
@@ -53,7 +62,14 @@ def list_symbols(exchange: OfExchange = None, as_json: AsJson = False) -> None:
         return
     console = make_console()
     rows = [
-        [str(one["exchange"]), str(one["symbol"]), str(one["backtest_days"]), "yes" if one["active"] else "no"]
+        [
+            str(one["exchange"]),
+            str(one["symbol"]),
+            str(one["backtest_days"]),
+            "yes" if one["active"] else "no",
+            describe_keep(one["keep_trades_days"]),
+            describe_keep(one["keep_candles_days"]),
+        ]
         for one in found
     ]
     print_table(console, COLUMNS, rows)
@@ -71,6 +87,8 @@ async def _list(exchange: str | None) -> list[dict[str, object]]:
                 "symbol": one.symbol,
                 "backtest_days": one.backtest,
                 "active": one.active and admin.accounts[venue].active,
+                "keep_trades_days": one.keep_trades_days,
+                "keep_candles_days": one.keep_candles_days,
             }
             for venue in sorted(admin.accounts)
             if exchange in (None, venue)
@@ -195,22 +213,60 @@ def change(
         int | None, typer.Option("--backtest", "-b", min=0, max=36_500, metavar="DAYS", help="Days of history.")
     ] = None,
     active: Annotated[bool | None, typer.Option("--active/--inactive", help="Collect it or not.")] = None,
+    keep_trades: Annotated[
+        str | None, typer.Option("--keep-trades", metavar="DAYS", help=KEEP_HELP.format("trades"))
+    ] = None,
+    keep_candles: Annotated[
+        str | None, typer.Option("--keep-candles", metavar="DAYS", help=KEEP_HELP.format("candles"))
+    ] = None,
     yes: Yes = False,
 ) -> None:
-    """Change how far back symbols are collected, or pause them.
+    """Change how far back symbols are collected, for how long they are kept, or pause them.
+
+    What is older than it is kept is removed by a running daemon within minutes, and stays unavailable.
 
     \b
     Examples:
       fullon-ohlcv symbols set BTC/USD --backtest 365
       fullon-ohlcv symbols set 'kraken:*' --inactive
+      fullon-ohlcv symbols set 'kraken:*' --keep-trades 90 --keep-candles all
     """
-    if backtest is None and active is None:
-        raise CommandError("nothing to change; say --backtest DAYS, --active or --inactive")
-    complete(_change(names, exchange, backtest, active, yes=yes))
+    changes: dict[str, int | bool | None] = {}
+    if backtest is not None:
+        changes["backtest"] = backtest
+    if active is not None:
+        changes["active"] = active
+    if keep_trades is not None:
+        changes["keep_trades_days"] = parse_keep("--keep-trades", keep_trades)
+    if keep_candles is not None:
+        changes["keep_candles_days"] = parse_keep("--keep-candles", keep_candles)
+    if not changes:
+        raise CommandError(
+            "nothing to change; give --backtest DAYS, --active, --inactive, --keep-trades DAYS or --keep-candles DAYS"
+        )
+    complete(_change(names, exchange, changes, yes=yes))
+
+
+def parse_keep(option: str, text: str) -> int | None:
+    """Return for how many days rows are kept: 0 all of them, None as the settings say.
+
+    Raises:
+        CommandError: anything but a number of days, `all` or `default`.
+    """
+    if text in ("all", "default"):
+        return 0 if text == "all" else None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= KEEP_DAYS_MAX):
+        raise CommandError(f"{option} is {text!r}; allowed is a number of days from 1 to {KEEP_DAYS_MAX}, all, default")
+    return int(text)
+
+
+def describe_keep(days: object) -> str:
+    """Return how long rows are kept, as `symbols set` takes it."""
+    return "default" if days is None else f"{days} d" if days else "all"
 
 
 async def _change(
-    names: Sequence[str], exchange: str | None, backtest: int | None, active: bool | None, *, yes: bool
+    names: Sequence[str], exchange: str | None, changes: Mapping[str, int | bool | None], *, yes: bool
 ) -> None:
     async with open_admin() as admin:
         found = await admin.stored(names, exchange)
@@ -218,9 +274,16 @@ async def _change(
         if len(found) > 1 and not confirm(f"Change {len(found)} symbols: {shorten(said)}?", yes=yes):
             raise CommandError(f"nothing changed; {len(found)} symbols would be: say --yes to change them")
         for one in found:
-            one.backtest = one.backtest if backtest is None else backtest
-            one.active = one.active if active is None else active
+            for name, value in changes.items():
+                setattr(one, name, value)
         await admin.db.commit()
-    changes = [] if backtest is None else [f"{backtest} days of history"]
-    changes += [] if active is None else ["collected" if active else "not collected"]
-    make_console().print(f"{shorten(said)}: {', '.join(changes)}")
+    done = ", ".join(_describe(name, value) for name, value in changes.items())
+    make_console().print(f"{shorten(said)}: {done}")
+
+
+def _describe(name: str, value: int | bool | None) -> str:
+    if name == "backtest":
+        return f"{value} days of history"
+    if name == "active":
+        return "collected" if value else "not collected"
+    return f"{'trades' if name == 'keep_trades_days' else 'candles'} kept: {describe_keep(value)}"

@@ -1,6 +1,6 @@
 """`fullon-ohlcv verify`: does the store hold what the exchange serves."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -12,6 +12,7 @@ from fullon_ohlcv.timeframe import DAY_US
 from fullon_ohlcv_service.commands.again import Difference, compare, progress
 from fullon_ohlcv_service.commands.screen import AsJson, From, OfExchange, SymbolNames, To, make_console, print_json
 from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
+from fullon_ohlcv_service.commands.store_report import check_store
 from fullon_ohlcv_service.commands.times import iso, parse_range
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 
@@ -25,18 +26,26 @@ def verify(
     exchange: OfExchange = None,
     start: From = None,
     end: To = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Look for rows that something else removed; the exchange is not asked.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read the exchange again and list what the store has otherwise; by default the last day.
 
     Nothing is changed; `repair --force` is what corrects. Gaps are not compared, `gaps` lists them.
+    With --store the rows of every day, by default of all days, are compared with how many were written. A day that
+    does not add up becomes unknown, and the daemon fills it again; one that is lost again is given up as unavailable.
     Exit code 0: alike; 1: not alike; 2: it cannot be told.
 
     \b
     Examples:
       fullon-ohlcv verify kraken:BTC/USD --from 7d
       fullon-ohlcv verify -x binance --json
+      fullon-ohlcv verify --store
     """
+    if store:
+        check_store(symbols, exchange, (start, end), as_json=as_json)
     found = complete(_verify(symbols, exchange, (start, end)))
     if as_json:
         print_json({"symbols": found})

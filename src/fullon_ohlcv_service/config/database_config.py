@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_orm import DatabaseContext
@@ -35,6 +35,22 @@ class WantedSymbol:
 
     def __str__(self) -> str:
         return f"{self.exchange}:{self.symbol}"
+
+
+class KeepDays(NamedTuple):
+    """For how many days the rows of a symbol are kept: 0 for ever, None as the settings say."""
+
+    trades: int | None
+    candles: int | None
+
+
+async def load_keep_days() -> dict[tuple[str, str], KeepDays]:
+    """Return how long the rows of symbols are kept, by exchange and symbol; also of those that are not collected."""
+    async with DatabaseContext() as db:
+        return {
+            (one.exchange_name, one.symbol): KeepDays(one.keep_trades_days, one.keep_candles_days)
+            for one in await db.symbols.get_all()
+        }
 
 
 async def find_user_id(config: OhlcvServiceConfig, db: DatabaseContext) -> int:

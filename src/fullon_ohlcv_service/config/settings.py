@@ -100,6 +100,24 @@ class OhlcvServiceConfig(BaseSettings):
         ge=0,
         description="With less than this free there, in MB, it is not ready and back-fills no more; live data go on.",
     )
+    keep_trades_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days that trades are kept, unless their symbol says otherwise; 0: all are kept.",
+    )
+    keep_candles_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days that candles are kept, unless their symbol says otherwise; 0: all are kept.",
+    )
+    compress_after_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="With TimescaleDB: age in days at which rows are compressed; 0: candles 60, trades 14.",
+    )
     http_bind: Annotated[str, AfterValidator(_checked_address)] = Field(
         default="127.0.0.1:9464",
         description="Where /metrics, /live, /ready and /status are served over HTTP; empty: nowhere.",

@@ -13,6 +13,7 @@ from fullon_exchange.history.reasons import RETENTION, START_IGNORED
 from fullon_exchange.interface import Exchange
 from fullon_ohlcv.intervals import subtract, union
 from fullon_ohlcv.records import CoverageRun, Interval, Series, State
+from fullon_ohlcv.tallies import REMOVED
 from fullon_ohlcv.timeframe import DAY_US, Timeframe
 from fullon_ohlcv_service.config.database_config import WantedSymbol
 from fullon_ohlcv_service.gap_order import reach_us
@@ -20,7 +21,7 @@ from fullon_ohlcv_service.runtime import Runtime
 
 LADDER = ("5m", "15m", "1h", "4h", "1d")
 """The timeframes that take the place of 1m, finest first."""
-OUT_OF_REACH = (RETENTION, START_IGNORED)
+OUT_OF_REACH = (RETENTION, START_IGNORED, REMOVED)
 """How the reasons begin for which a coarser candle may still be there."""
 
 

@@ -44,6 +44,7 @@ from fullon_ohlcv.schema import migrate
 from fullon_ohlcv.statements import statement, timescale
 from fullon_ohlcv.tallies import REMOVED, RETENTION, DayDifference, read_differences, tallied_days
 from fullon_ohlcv.timeframe import CANDLES_1M, DAY_US, TRADES, timeframe_of_channel
+from fullon_ohlcv.timescale import compress_after
 from fullon_ohlcv.views import checked_main, create_relations
 from fullon_ohlcv.writing import (
     doubt,
@@ -417,6 +418,19 @@ class TimeseriesStore:
                 if await find_chunk_end(connection, table, kept, others) == end_us:
                     await record_removed(connection, ids, (0, end_us))
                     await connection.execute(timescale("drop_chunks"), table, moment(end_us))
+
+    async def compress_after(self, days: int | None) -> bool:
+        """Compress chunks of hypertables after so many days, by default 60 of candles and 14 of trades.
+
+        Return whether that has changed anything: never on plain tables.
+        """
+        async with self._transaction("set up compression") as connection:
+            return await compress_after(connection, days)
+
+    async def tallied(self, series: Series) -> Interval | None:
+        """Return the UTC days from the first to the last of which rows were written; None where there are none."""
+        async with self.connection("read a tally") as connection:
+            return await tallied_days(connection, series)
 
     async def check_rows(self, series: Series, interval: Interval | None = None) -> list[DayDifference]:
         """Return the days of which something else has removed rows, or added some; the whole series by default.

@@ -12,6 +12,8 @@ class Symbol(Base):
 
     `backtest` is the length of the wanted history in days, `decimals` the digits of its prices after the
     point. `active` says whether it is collected; `only_ticker` that its candles are not wanted.
+    `keep_trades_days` and `keep_candles_days` say after how many days its rows are removed: 0 never, None as the
+    service's settings say.
     """
 
     __tablename__ = "symbols"
@@ -20,6 +22,8 @@ class Symbol(Base):
         CheckConstraint("symbol <> ''", name="symbol_given"),
         CheckConstraint("backtest >= 0", name="backtest_days"),
         CheckConstraint("decimals >= 0", name="decimals_count"),
+        CheckConstraint("keep_trades_days >= 0", name="keep_trades_days"),
+        CheckConstraint("keep_candles_days >= 0", name="keep_candles_days"),
     )
 
     symbol_id: Mapped[int] = mapped_column(primary_key=True)
@@ -33,6 +37,8 @@ class Symbol(Base):
     futures: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     only_ticker: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    keep_trades_days: Mapped[int | None]
+    keep_candles_days: Mapped[int | None]
 
     cat_exchange: Mapped[CatExchange] = relationship(lazy="joined", innerjoin=True)
 
