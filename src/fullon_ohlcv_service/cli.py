@@ -48,6 +48,7 @@ COMMANDS = {
     "logs": "The recent log of one symbol or exchange.",
     "symbols": "What is collected: list, add, remove, set.",
     "exchanges": "Where is collected: list, add, remove.",
+    "database": "Move the time series to TimescaleDB.",
 }
 """What the list of commands says of each."""
 _MODULES = {"demo": "run"}

@@ -36,6 +36,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "exchanges list": (),
     "exchanges add": ("kraken",),
     "exchanges remove": ("kraken",),
+    "database use-timescale": (),
 }
 """Every command, called as it should be."""
 WITHOUT_DATABASE = {

@@ -6,7 +6,7 @@ import re
 import resource
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -26,6 +26,7 @@ from fullon_ohlcv.connection import Target, connect, translated
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.rights import missing_grants
 from fullon_ohlcv.statements import migrations
+from fullon_ohlcv.timescale import Policy, Usage, find_retention_policies, read_usage
 from fullon_ohlcv.writer_lock import find_writer
 from fullon_ohlcv_service.commands.environment import is_demo, say_command
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange, load_wanted_symbols
@@ -42,6 +43,7 @@ REDIS_MIN = (6, 2)
 SKEW_WARN_S = 2.0
 FILES_MIN = 1024
 CLOSE_S = 5.0
+TIMESCALE_ROWS_MIN = 20_000_000
 CONNECT_S = 2.0
 CONNECTIONS_MIN = 4
 CONNECTIONS_MAX = 25
@@ -243,22 +245,36 @@ async def _check_server(connection: "Connection[Record]", target: Target) -> Asy
         )  # fmt: skip
     else:
         yield well("connections", f"{left} are left; a daemon takes {CONNECTIONS_MIN} to {CONNECTIONS_MAX}")
-    used = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
-    offered = await connection.fetchval(
-        "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
-    )
-    if used:
-        yield well("TimescaleDB", f"version {used}")
-    elif offered:
-        remedy = "shared_preload_libraries = 'timescaledb', then a new database: plain tables stay plain"
-        yield warn("TimescaleDB", f"version {offered} is there and not used", remedy)
-    else:
-        yield well("TimescaleDB", "not there: plain tables, which do up to some hundred million rows")
+    if found == expected:
+        for check in judge_timescale(await read_usage(connection), await find_retention_policies(connection)):
+            yield check
     writer = await find_writer(connection)
     if writer is None:
         yield warn("daemon", "does not run", f"{say_command('run')} starts it")
     else:
         yield well("daemon", f"runs, {writer}")
+
+
+def judge_timescale(usage: Usage, policies: Sequence[Policy]) -> Iterator[Check]:
+    """Judge whether TimescaleDB is used where it would help, and whether it removes what it should not (pure)."""
+    if usage.used_version:
+        yield well("TimescaleDB", f"version {usage.used_version}")
+    elif usage.is_offered and usage.rows >= TIMESCALE_ROWS_MIN:
+        found = f"is offered and not used; {usage.rows / 1e6:,.0f} million rows would take a fifth of the space"
+        yield warn("TimescaleDB", found, f"stop the daemon, then {say_command('database use-timescale')}")
+    elif usage.is_offered:
+        yield well(
+            "TimescaleDB", f"is offered and not used: it helps from {TIMESCALE_ROWS_MIN / 1e6:,.0f} million rows"
+        )
+    else:
+        yield well("TimescaleDB", "not there: plain tables, which do up to some hundred million rows")
+    for policy in policies:
+        days = "OHLCV_KEEP_TRADES_DAYS" if policy.table == "trades" else "OHLCV_KEEP_CANDLES_DAYS"
+        yield warn(
+            "retention",
+            f"a policy that is not ours drops {policy.table} after {policy.drop_after}, and the ledger does not know",
+            f"SELECT remove_retention_policy('{policy.table}'), and set {days}",
+        )
 
 
 async def check_http(config: OhlcvServiceConfig, *, daemon_runs: bool) -> AsyncIterator[Check]:

@@ -5,6 +5,17 @@
 SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
    AND current_setting('timescaledb.disable_load', true) IS NOT NULL
 
+-- name: used_version
+SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'
+
+-- name: size
+SELECT (SELECT coalesce(sum(rows), 0)::bigint FROM tallies) AS rows,
+       (SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+        WHERE oid IN ('candles'::regclass, 'trades'::regclass)) AS bytes
+
+-- name: database_bytes
+SELECT pg_database_size(current_database())
+
 -- name: create_extension
 CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public
 
