@@ -9,6 +9,7 @@ from partitioned import partition
 
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.records import CandleWrite, Series, State, TradeRow, TradeWrite
+from fullon_ohlcv.statements import migrations
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.tallies import REMOVED, DayDifference
 from fullon_ohlcv.timeframe import DAY_US, MINUTE_US, from_us, to_us
@@ -241,3 +242,22 @@ async def test_only_the_days_of_an_interval_are_compared(market: Market) -> None
     await market.remove("trades")
     assert await market.store.check_rows(market.trades, (LATER, LATER + DAY_US)) == []
     assert len(await market.store.check_rows(market.trades, (DAY + 1, DAY + 2))) == 1
+
+
+async def test_rows_of_before_the_tallies_are_counted_by_the_migration(database: str) -> None:
+    async with TimeseriesStore.open() as store:
+        trades = await store.series("kraken", "BTC/USD", "trades")
+        market = Market(store, trades, await store.series("kraken", "BTC/USD", "candles1m"), "DELETE")
+        await market.write(market.rows, TWO_DAYS)
+    [version] = [number for number, script in migrations().items() if "CREATE TABLE tallies" in script]
+    await execute("DROP TABLE tallies", "DROP FUNCTION day_of", f"DELETE FROM schema_version WHERE version = {version}")
+    connection = await connect(Target.from_env())
+    await connection.execute(migrations()[version])
+    await connection.execute("INSERT INTO schema_version (version) VALUES ($1)", version)
+    await connection.close()
+    async with TimeseriesStore.open() as store:
+        market.store = store
+        assert await store.tallied(trades) == TWO_DAYS
+        assert await market.check() == []
+        await market.remove("trades")
+        assert len(await market.check()) == 1
