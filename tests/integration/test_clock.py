@@ -1,11 +1,11 @@
 """A wrong clock of this machine records nothing before it is over, is named, and does not end collecting."""
 
 import re
-import time
 from collections.abc import AsyncIterator
 
 import pytest
 from alerting import Alerts, read_rules
+from fixed_clock import unix_now_s
 from prometheus_client import CollectorRegistry, generate_latest
 from support import eventually, running_daemon
 
@@ -33,7 +33,7 @@ async def market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> Asyn
     """A market whose clock is right; the environment points at it."""
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
     monkeypatch.setenv("OHLCV_HEALTH_INTERVAL", "0.5")
-    monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S}@{time.time()}x{SPEED}")
+    monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S}@{unix_now_s()}x{SPEED}")
     async with SimulatedMarket(VENUES, seed=5) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)

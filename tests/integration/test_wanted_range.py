@@ -1,10 +1,10 @@
 """What was wanted once stays wanted: nothing slides out of sight while nobody collects it."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from fixed_clock import unix_now_s
 from support import eventually, running_daemon
 
 from fullon_exchange.clock import MINUTE_US, Clock, ceil_minute_us, floor_minute_us
@@ -44,7 +44,7 @@ def market_at(monkeypatch: pytest.MonkeyPatch) -> MarketAt:
 
     @asynccontextmanager
     async def at(days: float) -> AsyncIterator[SimulatedMarket]:
-        monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S + days * 86_400}@{time.time()}x{SPEED}")
+        monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S + days * 86_400}@{unix_now_s()}x{SPEED}")
         async with SimulatedMarket(VENUES, seed=5) as running:
             for name, value in running.environment().items():
                 monkeypatch.setenv(name, value)
