@@ -264,7 +264,6 @@ class OhlcvServiceDaemon:
         live_trades = LiveTradeCollector(runtime=runtime, on_gap=wake_history)
         live_candles = LiveOHLCVCollector(runtime=runtime, on_gap=wake_history)
         batcher = GlobalTradeBatcher(runtime=runtime, on_gap=wake_history, on_break=live_trades.restart_runs)
-        collectors: list[Any] = []
         live: list[Any] = [live_candles, live_trades] if config.enable_streaming else []
         fillers: list[Any] = []
         rechecker: Rechecker | None = None
@@ -274,7 +273,7 @@ class OhlcvServiceDaemon:
             checker = ProofChecker(runtime, historic)
             fillers = [*historic, rechecker, Reexaminer(runtime, historic), checker]
         watch = MarketWatch(runtime, live=live, history=fillers)
-        collectors += [*live, *fillers, watch, ClockGuard(runtime, on_gap=wake_history)]
+        collectors: list[Any] = [*live, *fillers, watch, ClockGuard(runtime, on_gap=wake_history)]
         reporter = StatusReporter(
             runtime,
             refresh_s=TABLE_REFRESH_S if self._console else BOARD_REFRESH_S,

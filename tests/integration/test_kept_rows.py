@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fixed_clock import unix_now_s
 
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv.records import CandleWrite, Series, State
@@ -36,7 +36,7 @@ VENUES = {
 
 @pytest.fixture
 async def market(fresh_databases: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedMarket]:
-    monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S}@{time.time()}x1")
+    monkeypatch.setenv("FULLON_CLOCK", f"{EPOCH_S}@{unix_now_s()}x1")
     async with SimulatedMarket(VENUES, seed=5) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)
