@@ -36,6 +36,8 @@ FOREGROUND := if [ -t 0 ]; then set -m; fi;
 DATA_DIR := $(if $(FULLON_DATA_DIR),--data-dir "$(FULLON_DATA_DIR)")
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each of the many processes that the tests start compiles every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install develop test test-dates format lint types fault soak check-systemd bench demo run wheels lock clean
 
