@@ -48,11 +48,17 @@ async def read(runtime: Runtime, one: WantedSymbol, span: tuple[int, int]) -> No
 
 
 async def remove_trade(runtime: Runtime, trades: Series, span: tuple[int, int], number: int) -> tuple[int, int]:
-    """Take one trade out of the table, and nothing out of the ledger; return the minutes from the one before it on."""
+    """Make it as if one trade had never come, the ledger unaware; return the minutes from the one before it on."""
     rows = await runtime.store.read_trades(trades, span)
     async with runtime.store.connection("lose a trade") as connection:
         query = "DELETE FROM trades WHERE series_id = $1 AND trade_id = $2"
         await connection.execute(query, trades.series_id, rows[number][5])
+        query = (
+            "UPDATE candles SET trades = candles.trades - 1 FROM series"
+            " WHERE series.series_id = $1 AND candles.series_id = series.candles_id"
+            " AND timestamp = minute_of(at_us($2))"
+        )
+        await connection.execute(query, trades.series_id, rows[number][0])
     return floor_minute_us(rows[number - 1][0]), floor_minute_us(rows[number + 1][0]) + MINUTE_US
 
 
