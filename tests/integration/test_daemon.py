@@ -9,6 +9,7 @@ from support import eventually, running_daemon
 from fullon_cache import ProcessCache
 from fullon_cache.process_cache import ProcessStatus, ProcessType
 from fullon_exchange.clock import MINUTE_US, Clock, floor_minute_us
+from fullon_log import configure_logger
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv.writer_lock import WriterLock, find_writer
 from fullon_ohlcv_service.audit import audit
@@ -63,6 +64,23 @@ async def test_every_symbol_is_caught_up_and_then_live_and_what_is_stored_is_tru
             found = await audit(store, seeded, wanted, start_us=start_us, end_us=end_us)
     assert found.sound, (str(found), found.examples)
     assert found.trades
+
+
+async def test_with_log_level_debug_what_is_looked_up_and_stored_is_logged(
+    seeded: SimulatedMarket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    configure_logger(console=True, colors=False, file_path="")
+    logged = ""
+
+    def both() -> bool:
+        nonlocal logged
+        logged += capsys.readouterr().err
+        lines = [line for line in logged.splitlines() if "DEBUG" in line]
+        return all(any(word in line for line in lines) for word in ("stored", "asked for symbols"))
+
+    async with running_daemon():
+        await eventually(both, lambda: f"debug lines of both; {logged[-2000:]}")
 
 
 async def test_a_database_without_symbols_is_waited_on_and_its_first_symbols_are_collected(

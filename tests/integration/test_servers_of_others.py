@@ -280,11 +280,10 @@ async def test_a_url_that_cannot_be_meant_is_one_sentence_without_its_password(
 # PgBouncer -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [20, 3])
 async def test_a_pooler_of_sessions_needs_no_settings_of_its_own(
-    size: int, postgres: Server, databases: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    postgres: Server, databases: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"pool_mode": "session", "default_pool_size": size, "server_login_retry": 1}
+    settings = {"pool_mode": "session", "default_pool_size": 3, "server_login_retry": 1}
     with pgbouncer(postgres, ["pooled"], **settings) as pooler:
         environment(monkeypatch, {"DB_HOST": "127.0.0.1", "DB_PORT": pooler.port, "DB_USER": "pooled"})
         await use_both()  # neither database is there yet
