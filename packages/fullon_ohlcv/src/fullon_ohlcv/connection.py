@@ -168,7 +168,10 @@ async def connect_or_create(target: Target) -> "asyncpg.Connection[asyncpg.Recor
 
 
 async def _create_database(target: Target) -> None:
-    maintenance = await connect(target.of("postgres"))
+    try:
+        maintenance = await connect(target.of("postgres"))
+    except asyncpg.InvalidCatalogNameError:
+        maintenance = await connect(target.of("template1"))
     name = '"' + target.database.replace('"', '""') + '"'
     try:
         for delay_s in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, None):
