@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fullon_exchange.clock import floor_minute_us
-from fullon_ohlcv.records import Interval
+from fullon_ohlcv.records import Interval, State
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service import wanted_range
 from fullon_ohlcv_service.config.database_config import WantedSymbol
@@ -28,6 +28,8 @@ class Audit:
     surplus: int = 0
     different: int = 0
     misclassified: int = 0
+    trade_minutes_unknown: int = 0
+    """Minutes whose trades are unknown though the market serves past trades."""
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -38,7 +40,7 @@ class Audit:
     @property
     def sound(self) -> bool:
         """True where the store equals the market's truth and no minute is unknown."""
-        return self.true and not self.minutes["unknown"]
+        return self.true and not self.minutes["unknown"] and not self.trade_minutes_unknown
 
     def __str__(self) -> str:
         states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in self.minutes.most_common())
@@ -110,8 +112,14 @@ async def _audit_symbol(
     trades = {str(row[5]): tuple(row) for row in await store.read_trades(series, interval)}
     if trades:
         found.trades += len(trades)
-        true_trades = {trade.trade_id: tuple(trade) for trade in truth.trades(start_us, end_us)}
-        _compare(found, f"{one} trade", trades, true_trades, unknown)
+        true_trades = {trade.trade_id: tuple(trade) for trade in truth.published_trades(start_us, end_us)}
+        # Trades have a ledger of their own: what it does not cover is not missing.
+        known = (State.TRADED, State.VERIFIED_EMPTY)
+        minutes = await store.classify(series, interval)
+        uncovered = {minute.timestamp_us for minute in minutes if minute.state not in known}
+        if truth.serves_trades:
+            found.trade_minutes_unknown += sum(minute.state is State.UNKNOWN for minute in minutes)
+        _compare(found, f"{one} trade", trades, true_trades, uncovered)
 
 
 Rows = Mapping[Any, tuple[Any, ...]]

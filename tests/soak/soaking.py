@@ -67,6 +67,8 @@ class Plan:
     """Real seconds that may pass until everything is repaired: markets are examined once in an hour of the clock."""
     backtest_days: int = 1
     without: Sequence[str] = ()
+    collect_trades: str = "needed"
+    """`OHLCV_COLLECT_TRADES` of the daemon."""
 
 
 @dataclass
@@ -184,6 +186,7 @@ class Soak:
     async def run(self) -> Report:
         os.environ.update(MarketClock.starting_at(BEGINS_US, speed=self.plan.speed).environment())
         os.environ["OHLCV_COLLECTION_INTERVAL"] = "60"
+        os.environ["OHLCV_COLLECT_TRADES"] = self.plan.collect_trades
         with socket.create_server(("127.0.0.1", 0)) as free:
             os.environ["OHLCV_HTTP_BIND"] = f"127.0.0.1:{free.getsockname()[1]}"
         with start_servers(self.directory / "servers") as servers:
@@ -348,6 +351,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Soak the daemon in faults and audit what it stored.")
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 5))
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 7))
+    parser.add_argument(
+        "--trades", choices=("needed", "all"), help="which trades to collect (default: drawn from the seed)"
+    )
     parser.add_argument("--symbols", type=int, default=50, help="how many on each venue")
     parser.add_argument("--kinds", help="only these kinds, separated by commas")
     parser.add_argument("--kill-every-s", type=float, default=40.0)
@@ -364,6 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             venues=dict.fromkeys(VENUES, options.symbols),
             kill_every_s=options.kill_every_s,
             without=without,
+            collect_trades=options.trades or random.Random(f"trades {options.seed}").choice(("needed", "all")),
         )
         report = asyncio.run(Soak(plan, Path(directory), console).run())
     print_report(report, console)

@@ -6,7 +6,15 @@ import pytest
 from rich.console import Console
 from soaking import Plan, Soak
 
-VARIABLES = ("FULLON_CLOCK", "OHLCV_COLLECTION_INTERVAL", "DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD")
+VARIABLES = (
+    "FULLON_CLOCK",
+    "OHLCV_COLLECTION_INTERVAL",
+    "OHLCV_COLLECT_TRADES",
+    "DB_HOST",
+    "DB_PORT",
+    "DB_USER",
+    "DB_PASSWORD",
+)
 
 
 @pytest.mark.timeout(300)
@@ -25,6 +33,7 @@ async def test_after_half_a_minute_of_faults_the_store_equals_the_truth(
         fault_every_s=15.0,
         kill_every_s=10.0,
         repair_max_s=150.0,
+        collect_trades="all",
     )
     report = await Soak(plan, tmp_path, Console(quiet=True)).run()
     assert report.kinds, "no fault happened"

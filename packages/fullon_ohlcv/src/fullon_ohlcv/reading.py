@@ -243,8 +243,9 @@ async def read_buckets(
         rows, filled = _flat_filled(rows, window, close, known.stretches.contain)
     if incomplete == "drop":
         kept = _slices_outside(rows, left_out)
-        rows = list(chain.from_iterable(rows[part] for part in kept))
-        filled = list(chain.from_iterable(filled[part] for part in kept))
+        if len(kept) > 1:
+            rows = list(chain.from_iterable(rows[part] for part in kept))
+            filled = list(chain.from_iterable(filled[part] for part in kept))
         return Buckets(rows, _minutes_of(rows, window.timeframe), [True] * len(rows), filled, left_out, gaps)
     minutes, complete = _minutes_of(rows, window.timeframe), [True] * len(rows)
     for at in _indices_inside(rows, left_out):

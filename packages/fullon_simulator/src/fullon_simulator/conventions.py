@@ -34,6 +34,10 @@ class Convention:
     """True where a volume is a whole number of contracts, each one unit of the volume's last decimal."""
     opens_at_last_close: bool = False
     """True where a candle opens with the close of the one before it, and not with its own first trade."""
+    publishes_aggregates: bool = False
+    """True where the trades of one order at one price are published as one."""
+    serves_trades: bool = True
+    """False where past trades are not served over REST."""
     listing_step_us: int = 1
     """A market is listed at a multiple of it, the last one before the first trade."""
 
@@ -71,11 +75,12 @@ def match_id(spec: SymbolSpec, number: int) -> str:
 
 CONVENTIONS = {
     "kraken": Convention("[^:]+", "spot markets, for instance BTC/USD", time_step_us=1),
-    "binance": Convention("[^:]+", "spot markets, for instance BTC/USDT"),
+    "binance": Convention("[^:]+", "spot markets, for instance BTC/USDT", publishes_aggregates=True),
     "hyperliquid": Convention(
         "[^/]+/USDC(:USDC)?",
         "perpetuals and spot markets in USDC, for instance BTC/USDC:USDC and PURR/USDC",
         trade_id=transaction_id,
+        serves_trades=False,
         tells_order_types=False,
     ),
     "bitmex": Convention(

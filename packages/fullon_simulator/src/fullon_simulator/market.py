@@ -53,6 +53,16 @@ class Truth:
         """Return the published aggregates of `[start_us, end_us)` (Binance's aggTrades), oldest first."""
         return self._tape.aggregates(start_us, min(end_us, self._clock.now_us()))
 
+    def published_trades(self, start_us: int, end_us: int) -> list[TapeTrade]:
+        """Return what a collector of the market's trades gets: its aggregates where it publishes those."""
+        publish = self.aggregates if self._tape.convention.publishes_aggregates else self.trades
+        return publish(start_us, end_us)
+
+    @property
+    def serves_trades(self) -> bool:
+        """True where past trades are served over REST."""
+        return self._tape.convention.serves_trades
+
     def candles(self, start_us: int, end_us: int, timeframe_s: int = 60) -> list[TapeCandle]:
         """Return the closed, non-empty candles that lie wholly in `[start_us, end_us)`, oldest first."""
         return self._tape.candles(start_us, min(end_us, self._clock.now_us()), timeframe_s)

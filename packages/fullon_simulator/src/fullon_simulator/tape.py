@@ -105,7 +105,7 @@ class Tape:
     ) -> None:
         if venue not in CONVENTIONS:
             raise ValueError(f"venue is {venue!r}; allowed are {', '.join(CONVENTIONS)}")
-        self._convention = convention = CONVENTIONS[venue]
+        self.convention = convention = CONVENTIONS[venue]
         convention.check(venue, spec.symbol)
         self.venue = venue
         self.spec = spec
@@ -165,11 +165,11 @@ class Tape:
     @property
     def listed_at_us(self) -> int:
         """When the market was listed: at its first trade, or the full hour before it (BitMEX)."""
-        return self.spec.listed_at_us - self.spec.listed_at_us % self._convention.listing_step_us
+        return self.spec.listed_at_us - self.spec.listed_at_us % self.convention.listing_step_us
 
     def trade_id(self, number: int) -> str:
         """Return the id that the venue gives the trade with this number (the column `trade_id`)."""
-        return self._convention.trade_id(self.spec, number)
+        return self.convention.trade_id(self.spec, number)
 
     def position(self, time_us: int) -> int:
         """Return how many trades happened before `time_us`."""
@@ -265,7 +265,7 @@ class Tape:
         """Return the trades of `[start_us, end_us)`, oldest first."""
         rows = self.read(self.position(start_us), self.position(end_us))
         price_unit, volume_unit = self._price_unit, self._volume_unit
-        order_types = ("limit", "market") if self._convention.tells_order_types else ("", "")
+        order_types = ("limit", "market") if self.convention.tells_order_types else ("", "")
         return [
             # Python divides two integers to the nearest double: exactly float() of the decimal on the wire.
             TapeTrade(
@@ -300,7 +300,7 @@ class Tape:
         timeframe = MINUTE if timeframe_s == 60 else Timeframe(timeframe_s * SECOND_US)
         start_us = timeframe.floor(start_us - 1) + timeframe.length_us
         rows = self.fold(start_us, timeframe.floor(end_us), timeframe)
-        if self._convention.opens_at_last_close and len(rows.time_us):
+        if self.convention.opens_at_last_close and len(rows.time_us):
             before = self.last_price(start_us) or int(rows.open[0])
             rows = rows._replace(open=np.concatenate(([before], rows.close[:-1])))
         price_unit, volume_unit = self._price_unit, self._volume_unit
