@@ -22,7 +22,8 @@ INTERRUPTED = 130
 HELP = """Collect every minute of every symbol, and account for it.
 
 It works on the servers that DB_HOST and REDIS_HOST (or DATABASE_URL and REDIS_URL) name, else on embedded ones in a
-directory, whether the daemon runs or not. Symbols are written BTC/USD, or kraken:BTC/USD where several exchanges have it; times are UTC.
+directory, whether the daemon runs or not. Symbols are written BTC/USD, or kraken:BTC/USD where several exchanges have
+it; times are UTC.
 
 Exit codes: 0 well, 1 something needs a look, 2 not possible.
 
