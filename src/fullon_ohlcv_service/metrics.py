@@ -92,16 +92,18 @@ class DaemonMetrics(Collector):
         yield _gauge("fullon_ohlcv_collecting", "1 while this daemon collects, 0 while it waits.", int(is_collecting))
         is_ready = not find_reasons(self._condition)
         yield _gauge("fullon_ohlcv_ready", "1 while all data that are due are fresh, as /ready says.", int(is_ready))
-        if (disk := self._condition.disk) is not None and disk.room is not None:
-            yield _gauge(
-                "fullon_ohlcv_disk_free_bytes", "Room on the disk of the embedded servers.", disk.room.free_bytes
-            )
-            yield _gauge("fullon_ohlcv_disk_low", "1 while it is less than it should be.", int(disk.room.is_low))
-            yield _gauge(
-                "fullon_ohlcv_backfill_paused",
-                "1 while so little is left that nothing is back-filled.",
-                int(disk.is_short),
-            )
+        disk = self._condition.disk
+        room = None if disk is None else disk.room
+        free = GaugeMetricFamily("fullon_ohlcv_disk_free_bytes", "Room on the disk of the embedded servers, if any.")
+        if room is not None:
+            free.add_metric((), room.free_bytes)
+        yield free
+        is_low = room is not None and room.is_low
+        yield _gauge("fullon_ohlcv_disk_low", "1 while it is less than it should be.", int(is_low))
+        is_short = disk is not None and disk.is_short
+        yield _gauge(
+            "fullon_ohlcv_backfill_paused", "1 while so little is left that nothing is back-filled.", int(is_short)
+        )
         yield _gauge("fullon_ohlcv_loop_lag_seconds", "How late the event loop runs.", self._loop_lag_s())
         yield _gauge("fullon_ohlcv_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
