@@ -50,6 +50,7 @@ def answers(clock: Clock, traded: Mapping[str, Iterable[int]]) -> dict[str, Answ
         }
 
     return {
+        "/api/v4/spot/time": lambda request: {"server_time": clock.now_us() // 1000},
         "/api/v4/spot/currency_pairs": [pair(symbol) for symbol in traded],
         "/api/v4/spot/currencies": [],
         "/api/v4/spot/candlesticks": candles,

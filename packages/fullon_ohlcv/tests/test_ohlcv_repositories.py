@@ -132,7 +132,7 @@ async def test_two_equal_trades_without_ids_stay_two(database: str) -> None:
 
 
 async def test_bad_trades_are_reported_and_the_rest_is_stored(database: str) -> None:
-    rows: list[Any] = [trade(1), None, {"price": 1}, Trade(START, 1.0, 0.0, "buy"), Trade(START, 1.0, 1.0, "up")]
+    rows: list[Any] = [trade(1), None, {"price": 1}, Trade(START, 1.0, -1.0, "buy"), Trade(START, 1.0, 1.0, "up")]
     async with TradeRepository("kraken", "BTC/USD") as repository:
         assert not await repository.save_trades(rows)
         assert len(repository.rejected) == 4

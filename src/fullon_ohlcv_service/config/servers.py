@@ -2,7 +2,6 @@
 
 import os
 
-from fullon_cache.settings import names_server as names_redis
 from fullon_orm.address import names_server as names_postgres
 
 SERVER_VARIABLES = (
@@ -29,6 +28,8 @@ HOW_THEY_ARE_REACHED = (
 
 def missing_servers() -> set[str]:
     """Return which of `postgres` and `redis` the environment does not name."""
+    from fullon_cache.settings import names_server as names_redis  # noqa: PLC0415 - a second that --help does not need
+
     missing = set() if names_postgres() else {"postgres"}
     if not names_redis():
         missing.add("redis")
