@@ -165,6 +165,22 @@ def test_markets_are_listed_with_the_names_of_both_sides() -> None:
     assert [symbol for symbol, listing in found.items() if not listing.active] == ["MATIC/USDC:USDC"]
 
 
+def test_spot_tokens_are_found_by_their_index_and_a_name_stays_with_its_first_market() -> None:
+    """A token that has left the list shifts no other, and a second token of a name takes no market over."""
+    tokens = [("USDC", 0), ("PURR", 1), ("AAA", 2), ("CCC", 4), ("DDD", 5), ("AAA", 9)]
+    spot = {
+        "tokens": [{"name": name, "index": index, "szDecimals": 2, "weiDecimals": 8} for name, index in tokens],
+        "universe": [{"name": f"@{index}", "tokens": [index, 0], "index": index} for index in (2, 3, 4, 5, 9)],
+    }
+    none = mapper.parse_meta(b'{"universe":[]}')
+    found = mapper.listings(mapper.parse_spot_meta(json.dumps(spot).encode()), none, [])
+    assert {symbol: listing.wire["rest"] for symbol, listing in found.items()} == {
+        "AAA/USDC": "@2",
+        "CCC/USDC": "@4",
+        "DDD/USDC": "@5",
+    }
+
+
 def test_symbols_are_those_of_unmodified_ccxt() -> None:
     ccxt = pytest.importorskip("ccxt")
     dexes = [None, {"name": "xyz"}, {"name": "abc"}]

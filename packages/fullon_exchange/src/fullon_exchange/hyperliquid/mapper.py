@@ -67,7 +67,7 @@ class _SpotMarket(msgspec.Struct, gc=False):
 
 
 class SpotMeta(msgspec.Struct, gc=False):
-    """The spot tokens, and the markets as pairs of places in that list."""
+    """The spot tokens, and the markets as pairs of their `index`, which is no place in that list."""
 
     tokens: list[_Token]
     universe: list[_SpotMarket]
@@ -150,11 +150,11 @@ def parse_dexes(body: bytes) -> list[str]:
 def listings(spot: SpotMeta, own: PerpMeta, built: Sequence[PerpMeta]) -> dict[str, Listing]:
     """Return the markets by unified symbol: spot, Hyperliquid's own perpetuals, those of the builders' exchanges."""
     found: dict[str, Listing] = {}
-    codes = [unified_token(token.name, token.fullName) for token in spot.tokens]
+    codes = {token.index: unified_token(token.name, token.fullName) for token in spot.tokens}
     for market in spot.universe:
-        base_at, quote_at = market.tokens
-        if 0 <= base_at < len(codes) and 0 <= quote_at < len(codes):
-            _add(found, f"{codes[base_at]}/{codes[quote_at]}", codes[base_at], codes[quote_at], market.name)
+        base, quote = (codes.get(index) for index in market.tokens)
+        if base is not None and quote is not None:
+            _add(found, f"{base}/{quote}", base, quote, market.name)
     collaterals = {token.index: unified_code(token.name) for token in spot.tokens}
     for meta in (own, *built):
         quote = "USDC" if meta is own else collaterals.get(meta.collateralToken, "USDC")
@@ -166,7 +166,8 @@ def listings(spot: SpotMeta, own: PerpMeta, built: Sequence[PerpMeta]) -> dict[s
 
 
 def _add(found: dict[str, Listing], symbol: str, base: str, quote: str, coin: str, *, active: bool = True) -> None:
-    found[symbol] = Listing(symbol, base, quote, active, {"rest": coin, "ws": coin}, delisted=not active)
+    """Add a market; of two with one name the one that was listed first keeps it."""
+    found.setdefault(symbol, Listing(symbol, base, quote, active, {"rest": coin, "ws": coin}, delisted=not active))
 
 
 def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswer:
