@@ -156,7 +156,7 @@ def test_a_postgresql_that_shuts_down_is_waited_for_and_then_started(data_dir: P
         session.stdin.write(b"\\echo connected\n")
         session.stdin.flush()
         assert session.stdout.readline() == b"connected\n"
-        # Smart: it takes nobody in any more, and ends when its last client has gone.
+        # Smart: it accepts no new client, and ends when its last client has gone.
         os.kill(before, signal.SIGTERM)
         server = servers._both()[0]
         eventually(server.is_starting)

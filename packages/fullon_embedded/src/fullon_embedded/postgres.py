@@ -119,7 +119,7 @@ class Postgres(Server):
             except BlockingIOError:
                 return Answer.SILENCE  # so many wait to be accepted that there is no room for one more
             except OSError:
-                return Answer.NOBODY
+                return Answer.NONE
             try:
                 client.sendall(struct.pack("!ii", len(_STARTUP_PACKET) + 8, _PROTOCOL_3) + _STARTUP_PACKET)
                 reply = client.recv(8192)

@@ -44,7 +44,7 @@ class Redis(Server):
         except BlockingIOError:
             return Answer.SILENCE  # so many wait to be accepted that there is no room for one more
         except OSError:
-            return Answer.NOBODY
+            return Answer.NONE
         if reply.startswith(b"-LOADING"):
             return Answer.STARTING
         return Answer.READY if reply else Answer.SILENCE

@@ -29,7 +29,7 @@ _LETTING_GO_S = 2.0
 class Answer(Enum):
     """What a server replies to the simplest request."""
 
-    NOBODY = "nobody listens"
+    NONE = "no listener"
     SILENCE = "accepts, and replies nothing"
     STARTING = "loads, recovers or shuts down"
     READY = "takes requests, though it may refuse some"
@@ -126,7 +126,7 @@ class Server(ABC):
             )
 
     def is_starting(self) -> bool:
-        """Tell whether the server runs and loads, recovers or shuts down."""
+        """Return whether the server runs and loads, recovers or shuts down."""
         return self.answer() is Answer.STARTING
 
     def _becomes_ready(self, is_there: Callable[[], bool], silence_max_s: float, report: Report) -> bool:
