@@ -1,5 +1,6 @@
 """The coverage ledger against a set of ten-second pieces."""
 
+import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -12,6 +13,8 @@ from fullon_ohlcv.records import (
     CoverageRun,
     CoverageSummary,
     Interval,
+    Lifecycle,
+    MarketState,
     MinuteState,
     Series,
     State,
@@ -183,6 +186,17 @@ async def test_the_start_of_what_is_wanted_is_only_moved_back(store: TimeseriesS
     async with TimeseriesStore.open() as another:
         assert await another.want({one: T + MINUTE_US}) == {one: T}
         assert await another.wanted_since([one, other]) == {one: T, other: T - MINUTE_US}
+
+
+async def test_many_record_what_they_want_at_once_in_any_order(store: TimeseriesStore) -> None:
+    every = [await store.series("kraken", f"A{number}/USD", "trades") for number in range(100)]
+    states = [MarketState("kraken", one.symbol, Lifecycle.HALTED, "cancel_only", T) for one in every]
+    async with TimeseriesStore.open() as another, TimeseriesStore.open() as third, asyncio.TaskGroup() as group:
+        for earlier_us in range(10):
+            for number, each in enumerate((store, another, third)):
+                ordered = every[::-1] if number % 2 else every
+                group.create_task(each.want({one: T - earlier_us for one in ordered}))
+                group.create_task(each.set_state(*(states[::-1] if number % 2 else states)))
 
 
 async def test_what_an_older_database_knows_has_been_wanted(store: TimeseriesStore) -> None:

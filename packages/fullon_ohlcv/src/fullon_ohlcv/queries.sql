@@ -386,6 +386,7 @@ GROUP BY series_id, symbol, channel
 -- name: want
 INSERT INTO wanted (series_id, since)
 SELECT series_id, at_us(start_us) FROM unnest($1::int[], $2::bigint[]) AS given(series_id, start_us)
+ORDER BY series_id -- all lock rows in the same order, so that none waits for one that waits for it
 ON CONFLICT (series_id) DO UPDATE SET since = excluded.since WHERE excluded.since < wanted.since
 
 -- name: wanted_since

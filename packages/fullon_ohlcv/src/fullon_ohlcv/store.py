@@ -533,7 +533,8 @@ class TimeseriesStore:
         if not states:
             return
         latest = {(one.exchange, one.symbol): one for one in states}
-        columns = [list(column) for column in zip(*latest.values(), strict=True)]
+        # All lock rows in the same order, so that none waits for one that waits for it.
+        columns = [list(column) for column in zip(*(latest[key] for key in sorted(latest)), strict=True)]
         async with self.connection("record market states") as connection:
             await connection.execute(statement("set_states"), *columns)
 
