@@ -99,16 +99,21 @@ def bitcoin() -> dict[str, Any]:
 
 
 @pytest.fixture
+def venues(bitcoin: dict[str, Any]) -> dict[str, list[SymbolSpec]]:
+    """The exchanges of the market and their symbols; a module may have others."""
+    return {
+        "kraken": [SymbolSpec("BTC/USD", **bitcoin), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],
+        "binance": [SymbolSpec("BTC/USDT", **bitcoin), SymbolSpec("ADA/USDT", kind="quiet")],
+    }
+
+
+@pytest.fixture
 async def market(
-    fresh_databases: None, speed: float, bitcoin: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    fresh_databases: None, speed: float, venues: dict[str, list[SymbolSpec]], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SimulatedMarket]:
     """Two small venues whose minutes last three seconds; the environment points at them."""
     set_market_clock(monkeypatch, speed)
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
-    venues = {
-        "kraken": [SymbolSpec("BTC/USD", **bitcoin), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],
-        "binance": [SymbolSpec("BTC/USDT", **bitcoin), SymbolSpec("ADA/USDT", kind="quiet")],
-    }
     async with SimulatedMarket(venues, seed=5) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)

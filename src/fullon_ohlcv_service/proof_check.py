@@ -2,18 +2,20 @@
 
 A page, a frame and a connection each look at their own ids; this looks at the stored rows, whichever way they came,
 and so at the seams between all of them. What is newly covered is checked once, a day of what was there before at the
-start. Minutes that are refuted become unknown and are read again over REST; what is missing then too is the
-exchange's own, and accepted.
+start. Minutes that are refuted become unknown and are read again over REST, at once and once more ten minutes later:
+what answers wrongly may do so for minutes. What is missing then too is the exchange's own, and accepted.
+
+Where an exchange does not serve past trades, a candle that its trades do not add up to is read again likewise; if they
+still differ, trades were lost on the stream, and those of the minute are unknown from then on.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fullon_exchange.clock import MINUTE_US, ceil_minute_us, floor_minute_us
-from fullon_exchange.interface import Exchange
 from fullon_log import get_component_logger
 from fullon_ohlcv.errors import TransientStorageError
-from fullon_ohlcv.intervals import subtract, union
+from fullon_ohlcv.intervals import intersect, subtract, union
 from fullon_ohlcv.records import Interval, Series, State
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.history import DAY_US, HistoricCollector
@@ -29,22 +31,41 @@ BEFORE_US = DAY_US
 """How much of what was stored before the start is checked."""
 SEAM_US = 3600 * 1_000_000
 """How far around an interval its neighbours are looked for."""
-ACCEPTED_MAX = 10_000
-"""Refutations of one series that are remembered; the oldest go first."""
+PLACES_MAX = 10_000
+"""Refuted places of one series that are remembered; the oldest go first."""
+READS_MAX = 2
+"""How often a refuted place is read again before it is accepted."""
+AGAIN_AFTER_US = 10 * MINUTE_US
+"""How much later it is read once more."""
+COMPARED_MAX, DIFFERING_MAX = 30, 15
+"""Trades that cannot be read again are not refuted where so many of the last minutes compared differ: the exchange's
+trades and candles then do not count the same."""
 SKIPPED_ID, VOLUME = "skipped id", "volume"
 REASONS = (SKIPPED_ID, VOLUME)
+
+
+Place = tuple[str, int, int]
+"""What is refuted: the reason, and two ids or the minute."""
 
 
 class ProofChecker:
     """Takes back what stored trades refute, on every exchange that numbers its trades consecutively."""
 
-    def __init__(self, runtime: Runtime, historic: Collection[HistoricCollector]) -> None:
+    def __init__(
+        self, runtime: Runtime, historic: Collection[HistoricCollector], *, again_after_us: int = AGAIN_AFTER_US
+    ) -> None:
         self._runtime = runtime
         self._historic = historic
+        self._again_after_us = again_after_us
         self._wanted: dict[str, set[WantedSymbol]] = {}
-        self._checked: dict[Series, list[Interval]] = {}
-        self._accepted: dict[Series, dict[tuple[str, int, int], None]] = {}
-        """What has been refuted once, by reason and place: found again, it is the exchange's own."""
+        self._checked: dict[tuple[str, Series], list[Interval]] = {}
+        """What has been checked for a reason of each series of trades."""
+        self._reads: dict[Series, dict[Place, tuple[int, int]]] = {}
+        """How often each refuted place was read again, and from when on it may be once more."""
+        self._later: dict[tuple[str, Series], list[tuple[int, Interval]]] = {}
+        """From when on an interval is checked once more."""
+        self._compared: dict[Series, deque[bool]] = {}
+        """Whether the newest minutes compared added up, of trades that cannot be read again."""
         self.refuted: Counter[tuple[str, str]] = Counter()
         """Minutes that became unknown, by exchange and reason."""
         self._log = get_component_logger("fullon.ohlcv.proof")
@@ -65,27 +86,38 @@ class ProofChecker:
 
     async def check(self, name: str) -> None:
         """Check what has settled of one exchange since the last look."""
-        rt = self._runtime
-        exchange = await rt.exchanges.get(name)
-        if not exchange.traits.trade_ids_sequential:
+        exchange = await self._runtime.exchanges.get(name)
+        traits = exchange.traits
+        adds_up = traits.trades_add_up and not traits.candles_from_trades
+        if not (traits.trade_ids_sequential or adds_up):
             return
         pairs = await self._find_pairs(name)
         covered = await self._read_covered(pairs)
-        due = {series: self._take_due(series, covered[series]) for series in pairs}
-        refuted: dict[Series, list[Interval]] = {}
-        seams = [(series, _with_seams(span, covered[series])) for series, spans in due.items() for span in spans]
-        for one in await rt.store.find_skipped_ids(seams) if seams else ():
-            if self._is_new(one.series, (SKIPPED_ID, one.earlier_id, one.later_id)):
-                early_us, late_us = sorted((one.earlier_us, one.later_us))
-                minutes = floor_minute_us(early_us), floor_minute_us(late_us) + MINUTE_US
-                refuted.setdefault(one.series, []).append(minutes)
-                self._count(one.series, minutes, SKIPPED_ID)
-        await self._take_back(refuted)
-        differing = False if exchange.traits.candles_from_trades else await self._compare(exchange, pairs, due)
-        if refuted or differing:
+        refuted = await self._check_ids(covered) if traits.trade_ids_sequential else False
+        if adds_up:
+            refuted |= await self._check_volumes(pairs, covered, again=traits.trade_history)
+        if refuted:
             for collector in self._historic:
                 if collector.serves(exchange):
                     collector.wake(name)
+
+    async def _check_ids(self, covered: Mapping[Series, Sequence[Interval]]) -> bool:
+        """Take back the minutes around each skipped id; return whether there are any."""
+        refuted: dict[Series, list[Interval]] = {}
+        seams = [
+            (series, _with_seams(span, runs))
+            for series, runs in covered.items()
+            for span in self._take_due(SKIPPED_ID, series, runs)
+        ]
+        for one in await self._runtime.store.find_skipped_ids(seams) if seams else ():
+            early_us, late_us = sorted((one.earlier_us, one.later_us))
+            minutes = floor_minute_us(early_us), floor_minute_us(late_us) + MINUTE_US
+            reading = self._count_reading(one.series, (SKIPPED_ID, one.earlier_id, one.later_id), minutes)
+            if 1 <= reading <= READS_MAX:
+                refuted.setdefault(one.series, []).append(minutes)
+                self._count(one.series, minutes, SKIPPED_ID)
+        await self._take_back(refuted)
+        return bool(refuted)
 
     async def _find_pairs(self, name: str) -> dict[Series, Series]:
         """Return the series of trades that exist, each with the series of 1m candles of its symbol."""
@@ -104,60 +136,83 @@ class ProofChecker:
         maps = await self._runtime.store.coverage_maps(settled)
         return {one: [run.interval for run in runs if run.state is State.COVERED] for one, runs in maps.items()}
 
-    def _take_due(self, series: Series, covered: Sequence[Interval]) -> list[Interval]:
+    def _take_due(self, reason: str, series: Series, covered: Sequence[Interval]) -> list[Interval]:
         """Return what is covered and not checked yet, the oldest first and so much at most; it counts as checked."""
-        if series not in self._checked:
-            now_us = self._runtime.board.now_us(series.exchange)
-            self._checked[series] = subtract(covered, [(floor_minute_us(now_us - BEFORE_US), now_us)])
+        now_us = self._runtime.board.now_us(series.exchange)
+        if (reason, series) not in self._checked:
+            self._checked[reason, series] = subtract(covered, [(floor_minute_us(now_us - BEFORE_US), now_us)])
+        later = self._later.pop((reason, series), [])
+        again = [span for at_us, span in later if at_us <= now_us]
+        self._later[reason, series] = [(at_us, span) for at_us, span in later if at_us > now_us]
         # What is not covered any more is checked again once it is.
-        checked = subtract(self._checked[series], subtract(self._checked[series], covered))
+        checked = subtract(intersect(self._checked[reason, series], covered), again)
         due: list[Interval] = []
         left_us = SPAN_MAX_US
         for start_us, end_us in subtract(covered, checked):
             if left_us > 0:
                 due.append((start_us, min(end_us, start_us + left_us)))
                 left_us -= due[-1][1] - start_us
-        self._checked[series] = union([*checked, *due])
+        self._checked[reason, series] = union([*checked, *due])
         return due
 
-    async def _compare(
-        self, exchange: Exchange, pairs: dict[Series, Series], due: dict[Series, list[Interval]]
+    async def _check_volumes(
+        self, pairs: Mapping[Series, Series], covered: Mapping[Series, Sequence[Interval]], *, again: bool
     ) -> bool:
-        """Take back, of trades and candles alike, the minutes in which they differ; tell whether any did."""
-        whole = {
-            series: [(ceil_minute_us(start_us), floor_minute_us(end_us)) for start_us, end_us in spans]
-            for series, spans in due.items()
-        }
-        of_candles = await self._read_covered([pairs[series] for series, spans in whole.items() if spans])
-        wanted = [
+        """Take back the minutes whose trades do not add up to their candle; return whether there are any.
+
+        Of trades and candles alike where trades can be read `again`; else of the candle, and the next time of the
+        trades.
+        """
+        of_candles = await self._read_covered(pairs.values())
+        due = [
             (series, span)
-            for series, spans in whole.items()
-            if spans
-            for span in subtract(spans, subtract(spans, of_candles[pairs[series]]))
+            for series, candles in pairs.items()
+            for span in self._take_due(VOLUME, series, _whole_minutes(intersect(covered[series], of_candles[candles])))
         ]
         refuted: dict[Series, list[Interval]] = {}
-        for series, minute_us in await self._runtime.store.find_unequal_minutes(pairs, wanted) if wanted else ():
-            if self._is_new(series, (VOLUME, minute_us, minute_us)):
-                minute = minute_us, minute_us + MINUTE_US
-                refuted.setdefault(series, []).append(minute)
-                refuted.setdefault(pairs[series], []).append(minute)
-                self._count(series, minute, VOLUME)
+        unequal = set(await self._runtime.store.find_unequal_minutes(pairs, due)) if due else set()
+        for series, span in due:
+            for minute_us in range(*span, MINUTE_US):
+                differs = (series, minute_us) in unequal
+                self._compared.setdefault(series, deque(maxlen=COMPARED_MAX)).append(differs)
+                suspects = self._suspects(series, pairs[series], minute_us, again=again) if differs else ()
+                for one in suspects:
+                    refuted.setdefault(one, []).append((minute_us, minute_us + MINUTE_US))
+                if suspects:
+                    self._count(series, (minute_us, minute_us + MINUTE_US), VOLUME)
         await self._take_back(refuted)
         return bool(refuted)
+
+    def _suspects(self, trades: Series, candles: Series, minute_us: int, *, again: bool) -> tuple[Series, ...]:
+        """Return which of trades and candles, that differ in a minute, are not believed."""
+        minute = minute_us, minute_us + MINUTE_US
+        reading = self._count_reading(trades, (VOLUME, *minute), minute)
+        if 1 <= reading <= READS_MAX:
+            return (trades, candles) if again else (candles,)
+        lost = reading > READS_MAX and not again and sum(self._compared[trades]) <= DIFFERING_MAX
+        return (trades,) if lost else ()
 
     async def _take_back(self, refuted: dict[Series, list[Interval]]) -> None:
         for series, intervals in refuted.items():
             for interval in union(intervals):
                 await self._runtime.store.uncover(series, interval, why="refuted")
 
-    def _is_new(self, series: Series, place: tuple[str, int, int]) -> bool:
-        accepted = self._accepted.setdefault(series, {})
-        if place in accepted:
-            return False
-        accepted[place] = None
-        if len(accepted) > ACCEPTED_MAX:
-            del accepted[next(iter(accepted))]
-        return True
+    def _count_reading(self, series: Series, place: Place, span: Interval) -> int:
+        """Return which reading of a refuted place is due; 0 while none is, more than `READS_MAX` after the last."""
+        now_us = self._runtime.board.now_us(series.exchange)
+        places = self._reads.setdefault(series, {})
+        readings, next_us = places.get(place, (0, 0))
+        if 0 < readings < READS_MAX and now_us < next_us:
+            self._later.setdefault((place[0], series), []).append((next_us, span))
+            return 0
+        readings += 1
+        places[place] = readings, now_us + self._again_after_us
+        if readings <= READS_MAX:
+            # It may be covered again before the next look, which would not notice.
+            self._checked[place[0], series] = subtract(self._checked[place[0], series], [span])
+        if len(places) > PLACES_MAX:
+            del places[next(iter(places))]
+        return readings
 
     def _count(self, series: Series, minutes: Interval, reason: str) -> None:
         self.refuted[series.exchange, reason] += (minutes[1] - minutes[0]) // MINUTE_US
@@ -176,3 +231,8 @@ def _with_seams(span: Interval, covered: Sequence[Interval]) -> Interval:
     start_us, end_us = span
     run = next(run for run in covered if run[0] <= start_us and end_us <= run[1])
     return max(run[0], start_us - SEAM_US), min(run[1], end_us + SEAM_US)
+
+
+def _whole_minutes(spans: Iterable[Interval]) -> list[Interval]:
+    whole = ((ceil_minute_us(start_us), floor_minute_us(end_us)) for start_us, end_us in spans)
+    return [(start_us, end_us) for start_us, end_us in whole if start_us < end_us]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullon_ohlcv.intervals import checked, subtract, union
+from fullon_ohlcv.intervals import checked, intersect, subtract, union
 from fullon_ohlcv.records import Interval
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted).map(tuple), max_size=12)
@@ -28,6 +28,13 @@ def test_subtract_is_set_difference(intervals: list[Interval], removed: list[Int
     left = subtract(intervals, removed)
     assert instants(left) == instants(intervals) - instants(removed)
     assert left == union(left)
+
+
+@given(INTERVALS, INTERVALS)
+def test_intersect_is_set_intersection(intervals: list[Interval], others: list[Interval]) -> None:
+    both = intersect(intervals, others)
+    assert instants(both) == instants(intervals) & instants(others)
+    assert both == union(both)
 
 
 @pytest.mark.parametrize("interval", [(5, 4), (-1, 4), (1.0, 4), ("1", 4), (1,), (1, 2, 3), None, 7, (0, 10**18)])

@@ -195,7 +195,7 @@ async def test_many_record_what_they_want_at_once_in_any_order(store: Timeseries
         for earlier_us in range(10):
             for number, each in enumerate((store, another, third)):
                 ordered = every[::-1] if number % 2 else every
-                group.create_task(each.want({one: T - earlier_us for one in ordered}))
+                group.create_task(each.want(dict.fromkeys(ordered, T - earlier_us)))
                 group.create_task(each.set_state(*(states[::-1] if number % 2 else states)))
 
 

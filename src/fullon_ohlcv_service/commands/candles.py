@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from fullon_ohlcv.intervals import subtract
+from fullon_ohlcv.intervals import intersect
 from fullon_ohlcv.reading import Buckets, Incomplete, Row, Window, read_buckets, read_sources
 from fullon_ohlcv.records import Interval
 from fullon_ohlcv.timeframe import Timeframe, to_us
@@ -174,7 +174,7 @@ async def _read(
 
 def within(intervals: Sequence[Interval], span: Interval) -> list[Interval]:
     """Return what of the intervals lies in the span."""
-    return subtract(intervals, subtract(intervals, [span]))
+    return intersect(intervals, [span])
 
 
 def _drawable(rows: list[Row], title: str) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fullon_exchange.history.reasons import RETENTION, START_IGNORED
 from fullon_exchange.interface import Exchange
-from fullon_ohlcv.intervals import subtract, union
+from fullon_ohlcv.intervals import intersect, subtract, union
 from fullon_ohlcv.records import CoverageRun, Interval, Series, State
 from fullon_ohlcv.tallies import REMOVED
 from fullon_ohlcv.timeframe import DAY_US, Timeframe
@@ -53,7 +53,7 @@ def take_step(
     known = [interval for intervals in by_state.values() for interval in intervals]
     gaps = subtract(asked, known)
     left = subtract(lost, [*gaps, *by_state["covered"], *by_state["settled"]])
-    held = subtract(lost, subtract(lost, by_state["covered"]))
+    held = intersect(lost, by_state["covered"])
     return Step(gaps, held, left)
 
 

@@ -45,6 +45,8 @@ class VenueTraits:
     tested: bool = True
     """False for an exchange of ccxt that nobody has compared with this package: what its data do not show is not
     believed, and its conventions are checked before its history is."""
+    trades_add_up: bool = False
+    """True where the published trades of a minute add up to the volume of its candle, in the same unit."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,12 @@ def subtract(intervals: Iterable[Interval], removed: Iterable[Interval]) -> list
     return left
 
 
+def intersect(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
+    """Return what is in both, as `union` would."""
+    given = union(intervals)
+    return subtract(given, subtract(given, others))
+
+
 def checked(intervals: Sequence[Interval]) -> list[Interval]:
     """Return `union(intervals)`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from fullon_ohlcv.bounds import moment
 from fullon_ohlcv.edges import read_oldest, windows_before
 from fullon_ohlcv.errors import IncompleteCandles
-from fullon_ohlcv.intervals import subtract, union
+from fullon_ohlcv.intervals import intersect, subtract, union
 from fullon_ohlcv.ledger import Stretches
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.relation_names import is_name
@@ -171,7 +171,7 @@ def share(sources: Sequence[Source], covered: Sequence[Sequence[Interval]], wind
         holes = subtract([(start_us, grid.floor(end_us))], served)
         asked = union((grid.floor(from_us), grid.ceil(until_us)) for from_us, until_us in holes)
         offered = own if source.has_ledger else [(source.first_us, end_us)]
-        taken = subtract(asked, subtract(asked, [(grid.ceil(a), grid.floor(b)) for a, b in offered]))
+        taken = intersect(asked, [(grid.ceil(a), grid.floor(b)) for a, b in offered])
         served = union([*served, *taken])
         parts = [(other, subtract(spans, taken)) for other, spans in parts] + [(source, taken)]
     pieces = (Piece(*span, source) for source, spans in parts for span in spans)

@@ -36,6 +36,7 @@ class Binance:
         candles_from_trades=False,
         candle_closed_flag=True,
         trade_ids_sequential=True,
+        trades_add_up=True,
         trade_history=True,
         candle_window=None,
         timeframes=_TIMEFRAMES,

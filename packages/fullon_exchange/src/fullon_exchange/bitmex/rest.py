@@ -32,6 +32,7 @@ class Bitmex:
         candles_from_trades=False,
         candle_closed_flag=True,
         trade_ids_sequential=False,
+        trades_add_up=True,
         trade_history=True,
         candle_window=None,
         timeframes=tuple(mapper.TIMEFRAMES),

@@ -44,6 +44,7 @@ class Dialect:
     trade_cursor: Literal["time", "kraken", "binance"] = "time"
     trade_history = True
     trade_ids_sequential = False
+    trades_add_up = False
     trade_page: int | None = None
     candles_from_trades = False
     candle_window: int | None = None
@@ -212,6 +213,7 @@ class BinanceDialect(Dialect):
     tested = True
     trade_cursor = "binance"
     trade_ids_sequential = True
+    trades_add_up = True
     trade_page = 1000
     candle_page = 1000
     candle_until = True

@@ -61,6 +61,7 @@ class CcxtExchange:
             rate_limit_ms=float(self._raw.rateLimit),
             trade_history=self._dialect.trade_history,
             trade_ids_sequential=self._dialect.trade_ids_sequential,
+            trades_add_up=self._dialect.trades_add_up,
             candle_window=self._dialect.candle_window,
             candles_from_trades=self._dialect.candles_from_trades,
             tested=self._dialect.tested,

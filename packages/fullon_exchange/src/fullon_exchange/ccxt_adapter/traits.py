@@ -41,6 +41,7 @@ def derive(
     candle_window: int | None = None,
     candles_from_trades: bool = False,
     tested: bool = False,
+    trades_add_up: bool = False,
 ) -> VenueTraits:
     """Return the traits; the keywords say what ccxt does not.
 
@@ -61,4 +62,5 @@ def derive(
         rechecks_per_s=_RECHECKS_SHARE * 1000.0 / max(rate_limit_ms, 1.0),
         ticker=False,
         tested=tested,
+        trades_add_up=trades_add_up,
     )

@@ -46,6 +46,7 @@ class Hyperliquid:
         candles_from_trades=False,
         candle_closed_flag=False,
         trade_ids_sequential=False,
+        trades_add_up=True,
         trade_history=False,
         candle_window=mapper.WINDOW,
         timeframes=_TIMEFRAMES,
