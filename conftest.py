@@ -1,5 +1,6 @@
 """What holds for every test of every package: nothing depends on today's date or on how busy the machine is."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("any-machine")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def children_hear_sighup() -> None:
+    """Let programs that tests start have the default of SIGHUP, also where the tests run under nohup."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # a handler is not inherited, an ignored signal is
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,19 +1,21 @@
 """Fixtures of the service's tests: fresh databases, a simulated market with an accelerated clock, a daemon on it."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from demo_data import create_dual_test_databases, drop_dual_test_databases
+from demo_data import create_dual_test_databases, drop_dual_test_databases, name_test_database
 from fixed_clock import set_market_clock
 
 from fullon_cache import ConnectionPool
 from fullon_exchange.clock import Clock
 from fullon_log import configure_logger
+from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv_service.demo import seed_database
-from fullon_orm import init_db
+from fullon_orm import dispose_engines, init_db
 from fullon_orm.database import DatabaseManager
 from fullon_simulator import SimulatedMarket, SymbolSpec
 
@@ -66,18 +68,53 @@ def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OHLCV_HTTP_BIND", "")
 
 
+@pytest.fixture(scope="session")
+def templates(servers: object) -> Iterator[tuple[str, str]]:
+    """The dual test databases with their schemas, to be copied: migrations take longer than most tests."""
+
+    async def make() -> tuple[str, str]:
+        names = await create_dual_test_databases(f"{name_test_database()}_template")
+        await dispose_engines()
+        # Background workers of an extension sit in it otherwise, and a database with sessions cannot be copied.
+        connection = await connect(Target.from_env().of("postgres"))
+        try:
+            for name in names:
+                await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1)", names
+            )
+        finally:
+            await connection.close()
+        return names
+
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("DB_NAME", "DB_OHLCV_NAME"):
+            patch.setenv(variable, "")  # so that what is set from here on is taken back
+        names = asyncio.run(make())
+    yield names
+    asyncio.run(drop_dual_test_databases(*names))
+
+
 @pytest.fixture
-async def fresh_databases(servers: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """The dual test databases of the examples, and an empty Redis database of this worker; dropped afterwards."""
-    for variable in ("DB_NAME", "DB_OHLCV_NAME"):
-        monkeypatch.setenv(variable, "")  # so that what is set from here on is taken back
+async def fresh_databases(templates: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Dual test databases as the examples create them, and an empty Redis database of this worker."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     monkeypatch.setenv("REDIS_DB", str(8 + int(worker) % 8))
     await _empty_redis()
-    orm, ohlcv = await create_dual_test_databases()
+    orm = name_test_database()
+    names = orm, f"{orm}_ohlcv"
+    await drop_dual_test_databases(*names)
+    connection = await connect(Target.from_env().of("postgres"))
+    try:
+        for name, template in zip(names, templates, strict=True):
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    finally:
+        await connection.close()
+    for variable, name in zip(("DB_NAME", "DB_OHLCV_NAME"), names, strict=True):
+        monkeypatch.setenv(variable, name)
     monkeypatch.setenv("DB_TEST_NAME", f"{orm}_test")
     yield
-    await drop_dual_test_databases(orm, ohlcv)
+    await drop_dual_test_databases(*names)
     await DatabaseManager().drop_database(f"{orm}_test")
 
 
