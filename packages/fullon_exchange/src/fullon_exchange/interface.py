@@ -64,6 +64,11 @@ class Listing:
     delisted_if_lasting: bool = False
     """True where the venue uses one word for a pause and for the end of a market: only time tells which it is."""
 
+    @property
+    def market_id(self) -> str:
+        """Return what the exchange itself calls the market: names may move from one to another, this does not."""
+        return self.wire.get("rest", "")
+
 
 class LiveSession(Protocol):
     """Live data of one venue over as many sockets as it needs; reconnects for ever."""
@@ -125,6 +130,12 @@ class Exchange(Protocol):
 
         Concurrent callers share one request.
         """
+
+    def pin(self, market_ids: Mapping[str, str]) -> None:
+        """Let symbols mean the markets of these ids and no others; a symbol that has been used is pinned already."""
+
+    def renamed(self) -> Mapping[str, str]:
+        """Return the pinned symbols that are not listed since their names mean other markets, and what is known."""
 
     def fetch_candles(
         self, symbol: str, timeframe: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL

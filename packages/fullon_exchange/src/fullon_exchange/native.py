@@ -15,6 +15,7 @@ from fullon_exchange.exchange_clock import ExchangeClock, know_time
 from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.http import HttpClient
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.listings import Listings, Pins
 from fullon_exchange.live.age import configured_age_s
 from fullon_exchange.live.session import NativeSession
 from fullon_exchange.live.time import ServerTime
@@ -45,7 +46,8 @@ class NativeExchange:
         self._settle = settle if settle is not None else Settle()
         self._http: HttpClient | None = None
         self._resources = AsyncExitStack()
-        self._listings: dict[str, Listing] = {}
+        self._listings = Listings()
+        self._pins = Pins(self.name)
         self._listings_at = float("-inf")
         self._listings_lock = asyncio.Lock()
         self._server_time = ServerTime()
@@ -97,9 +99,19 @@ class NativeExchange:
         """
         async with self._listings_lock:
             if time.monotonic() - self._listings_at > age_max_s:
-                self._listings = dict(await self._venue.fetch_listings(self._client))
-                self._listings_at = time.monotonic()
+                listings = await self._venue.fetch_listings(self._client)
+                self._pins.apply(listings, self._listings)
+                self._listings, self._listings_at = listings, time.monotonic()
             return self._listings
+
+    def pin(self, market_ids: Mapping[str, str]) -> None:
+        """Let symbols mean the markets of these ids and no others; a symbol that has been used is pinned already."""
+        self._pins.pin(market_ids)
+        self._pins.apply(self._listings, self._listings)
+
+    def renamed(self) -> Mapping[str, str]:
+        """Return the pinned symbols that are not listed since their names mean other markets, and what is known."""
+        return self._pins.renamed
 
     async def fetch_listing(self, symbol: str) -> Listing:
         """Return one market, looked for again where it is missing from older listings.
@@ -111,7 +123,10 @@ class NativeExchange:
         if symbol not in listings:
             listings = await self.fetch_listings(age_max_s=_LISTINGS_AGE_MISS_S)
         if symbol not in listings:
-            raise UnknownSymbol("is not listed", exchange=self.name, symbol=symbol)
+            why = self._pins.renamed.get(symbol, "is not listed")
+            raise UnknownSymbol(why, exchange=self.name, symbol=symbol)
+        if symbol not in self._pins.ids:
+            self._pins.pin({symbol: listings[symbol].market_id})
         return listings[symbol]
 
     async def fetch_candles(

@@ -1,6 +1,5 @@
 """What a native venue supplies; everything else is shared."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +7,7 @@ from fullon_exchange.budget import BudgetSpec
 from fullon_exchange.history import CandleSource, TradeSource
 from fullon_exchange.http import HttpClient, HttpDialect
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.listings import Listings
 from fullon_exchange.timeframes import Timeframe
 from fullon_exchange.wire import Wire
 
@@ -63,7 +63,7 @@ class Venue(Protocol):
     async def fetch_time(self, http: HttpClient) -> int:
         """Return the venue's clock in microseconds."""
 
-    async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
+    async def fetch_listings(self, http: HttpClient) -> Listings:
         """Return the venue's markets by unified symbol."""
 
     def timeframe(self, name: str) -> Timeframe:

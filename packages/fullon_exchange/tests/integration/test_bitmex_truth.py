@@ -254,11 +254,9 @@ class _WithAGhost(Bitmex):
     """BitMEX with a market in its listings that has expired meanwhile."""
 
     async def fetch_listings(self, http: Any) -> Any:
-        listings = dict(await super().fetch_listings(http))
-        bitcoin = listings["BTC/USD:BTC"]
-        listings["GHOST/USD:BTC"] = replace(
-            bitcoin, symbol="GHOST/USD:BTC", wire={"rest": "GHOSTUSD", "ws": "GHOSTUSD"}
-        )
+        listings = await super().fetch_listings(http)
+        wire = {"rest": "GHOSTUSD", "ws": "GHOSTUSD"}
+        listings.offer(replace(listings["BTC/USD:BTC"], symbol="GHOST/USD:BTC", wire=wire))
         return listings
 
 

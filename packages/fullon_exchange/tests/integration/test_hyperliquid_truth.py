@@ -418,7 +418,9 @@ class _WithAGhost(Hyperliquid):
 
     async def fetch_listings(self, http: Any) -> Any:
         ghost = Listing("GHOST/USDC:USDC", "GHOST", "USDC", True, {"rest": "GHOST", "ws": "GHOST"})
-        return {**await super().fetch_listings(http), ghost.symbol: ghost}
+        listings = await super().fetch_listings(http)
+        listings.offer(ghost)
+        return listings
 
 
 async def test_a_coin_that_is_refused_is_named_and_the_others_subscribe(market: Any) -> None:

@@ -178,6 +178,7 @@ def test_spot_tokens_are_found_by_their_index_and_a_name_stays_with_its_first_ma
         "AAA/USDC": "@2",
         "CCC/USDC": "@4",
         "DDD/USDC": "@5",
+        "AAA/USDC#@9": "@9",
     }
 
 

@@ -21,6 +21,7 @@ from fullon_exchange.errors import (
     unexpected,
 )
 from fullon_exchange.interface import Listing
+from fullon_exchange.listings import Listings, Name
 from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, VoidPrice, Volume, Zero
 
 EXCHANGE = "binance"
@@ -42,14 +43,14 @@ Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e18)]
 class _Market(msgspec.Struct, gc=False):
     """https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints (read 2026-11)."""
 
-    symbol: str
-    baseAsset: str  # noqa: N815 -- the venue's spelling
-    quoteAsset: str  # noqa: N815 -- the venue's spelling
+    symbol: Name
+    baseAsset: Name  # noqa: N815 -- the venue's spelling
+    quoteAsset: Name  # noqa: N815 -- the venue's spelling
     status: str = ""
 
 
 class _Markets(msgspec.Struct, gc=False):
-    symbols: list[_Market]
+    symbols: list[msgspec.Raw]
 
 
 class _Time(msgspec.Struct, gc=False):
@@ -110,6 +111,7 @@ class _Error(msgspec.Struct, gc=False):
 
 
 _decode_markets = msgspec.json.Decoder(_Markets).decode
+_decode_market = msgspec.json.Decoder(_Market).decode
 _decode_time = msgspec.json.Decoder(_Time).decode
 _decode_klines = msgspec.json.Decoder(list[_Kline], strict=False).decode
 _decode_kline = msgspec.json.Decoder(_Kline, strict=False).decode
@@ -156,21 +158,23 @@ def parse_time(body: bytes) -> int:
         raise unexpected(EXCHANGE, body, error) from error
 
 
-def parse_listings(body: bytes) -> dict[str, Listing]:
+def parse_listings(body: bytes) -> Listings:
     """Return the markets by unified symbol from an answer of `exchangeInfo`."""
     try:
-        markets = _decode_markets(body).symbols
+        rows = _decode_markets(body).symbols
     except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
-    listings: dict[str, Listing] = {}
-    for market in markets:
+    listings = Listings()
+    for row in rows:
+        if (market := listings.read(row, _decode_market)) is None:
+            continue
         base = _UNIFIED.get(market.baseAsset, market.baseAsset)
         quote = _UNIFIED.get(market.quoteAsset, market.quoteAsset)
         wire = {"rest": market.symbol, "ws": market.symbol}
-        symbol = f"{base}/{quote}"
         # BREAK is a maintenance, and also how a market that was taken off stays in the list for a while.
         is_break = market.status == "BREAK"
-        listings[symbol] = Listing(symbol, base, quote, market.status == "TRADING", wire, delisted_if_lasting=is_break)
+        active = market.status == "TRADING"
+        listings.offer(Listing(f"{base}/{quote}", base, quote, active, wire, delisted_if_lasting=is_break))
     return listings
 
 

@@ -10,6 +10,7 @@ from fullon_exchange.budget import BudgetSpec
 from fullon_exchange.history import CandleSource, TradeSource, index_timeframe
 from fullon_exchange.http import HttpClient, HttpDialect
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.listings import Listings
 from fullon_exchange.timeframes import Timeframe, parse_timeframe
 from fullon_exchange.venue import SocketLimits
 from fullon_exchange.wire import Wire
@@ -58,7 +59,7 @@ class Binance:
     async def fetch_time(self, http: HttpClient) -> int:
         return await http.get("/api/v3/time", {}, mapper.parse_time, urgency=Urgency.LIVE)
 
-    async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
+    async def fetch_listings(self, http: HttpClient) -> Listings:
         return await http.get(
             "/api/v3/exchangeInfo",
             {},

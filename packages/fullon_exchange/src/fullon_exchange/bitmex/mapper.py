@@ -15,6 +15,7 @@ from fullon_exchange.answers import CandleAnswer, TradeAnswer, decode_row
 from fullon_exchange.bitmex.symbols import unified_symbol
 from fullon_exchange.errors import UNREADABLE, ExchangeError, RequestRefused, UnknownSymbol, excerpt_of, unexpected
 from fullon_exchange.interface import Listing
+from fullon_exchange.listings import Listings, Name
 from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, VoidPrice, Volume, Zero
 from fullon_exchange.timeframes import MINUTE_US, Timeframe, parse_timeframe
 
@@ -38,7 +39,7 @@ SIDES: dict[str | None, Side] = {"Buy": "buy", "Sell": "sell", "": "", None: ""}
 
 
 class _Instrument(msgspec.Struct, gc=False):
-    symbol: str
+    symbol: Name
     typ: str = ""
     state: str = ""
     underlying: str | None = None
@@ -98,7 +99,7 @@ class _Error(msgspec.Struct, gc=False):
 
 
 _decode_updated = msgspec.json.Decoder(list[_Updated]).decode
-_decode_instruments = msgspec.json.Decoder(list[_Instrument]).decode
+_decode_instrument = msgspec.json.Decoder(_Instrument).decode
 _decode_trades = msgspec.json.Decoder(list[TradeRow]).decode
 _decode_trade = msgspec.json.Decoder(TradeRow).decode
 decode_void_trade = msgspec.json.Decoder(VoidTradeRow).decode
@@ -135,15 +136,17 @@ def parse_time(body: bytes) -> int:
         raise unexpected(EXCHANGE, body, error) from error
 
 
-def parse_listings(body: bytes) -> dict[str, Listing]:
+def parse_listings(body: bytes) -> Listings:
     """Return the markets by unified symbol from an answer of `instrument/active`."""
-    try:
-        return {listing.symbol: listing for listing in map(_listing, _decode_instruments(body))}
-    except UNREADABLE as error:
-        raise unexpected(EXCHANGE, body, error) from error
+    listings = Listings()
+    for row in _raw_rows(body):
+        if (listing := listings.read(row, _read_listing)) is not None:
+            listings.offer(listing)
+    return listings
 
 
-def _listing(one: _Instrument) -> Listing:
+def _read_listing(raw: bytes) -> Listing:
+    one = _decode_instrument(raw)
     symbol, base, quote = unified_symbol(
         one.symbol,
         one.typ,

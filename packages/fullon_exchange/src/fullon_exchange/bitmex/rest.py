@@ -11,6 +11,7 @@ from fullon_exchange.budget import BudgetSpec
 from fullon_exchange.history import CandleSource, TradeSource, index_timeframe
 from fullon_exchange.http import HttpClient, HttpDialect
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.listings import Listings
 from fullon_exchange.timeframes import MINUTE_US, Timeframe, parse_timeframe
 from fullon_exchange.venue import SocketLimits
 from fullon_exchange.wire import Wire
@@ -56,7 +57,7 @@ class Bitmex:
         """Return when an instrument was last updated, which happens every 5 s: a time the venue has surely reached."""
         return await http.get("/api/v1/instrument/active", {}, mapper.parse_time, urgency=Urgency.LIVE)
 
-    async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
+    async def fetch_listings(self, http: HttpClient) -> Listings:
         return await http.get("/api/v1/instrument/active", {}, mapper.parse_listings, urgency=Urgency.LIVE)
 
     def timeframe(self, name: str) -> Timeframe:

@@ -248,6 +248,24 @@ class HyperliquidDialect(Dialect):
     candle_window = Hyperliquid.traits.candle_window
     candle_until = True
     absent_is_quiet = True
+
+    def prepare(self, raw: Any) -> None:
+        """List the markets of every builder's exchange, and find spot tokens by their index.
+
+        ccxt lists the first ten of those exchanges, and takes the index of a token for its place in the list.
+        """
+        super().prepare(raw)
+        raw.options["fetchMarkets"] = raw.options["fetchMarkets"] | {"hip3": {"limit": 10_000}}
+        ask = raw.publicPostInfo
+
+        async def ask_with_tokens_by_index(params: Any = None, *context: Any) -> Any:
+            answer = await ask(params or {}, *context)
+            if (params or {}).get("type") == "spotMetaAndAssetCtxs":
+                answer[0]["tokens"] = _by_index(answer[0]["tokens"])
+            return answer
+
+        raw.publicPostInfo = ask_with_tokens_by_index
+
     _TEMPORARY = ("rate limit", "too many requests", "try again", "unavailable", "internal", "timeout")
 
     @property
@@ -280,6 +298,12 @@ class HyperliquidDialect(Dialect):
     def farewell(self, message: Any) -> Any:
         """Return the same request as an unsubscription."""
         return {**message, "method": "unsubscribe"}
+
+
+def _by_index(tokens: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return spot tokens so that each has the place of its index."""
+    indices = {token["index"]: token for token in tokens if isinstance(token.get("index"), int)}
+    return [indices.get(index, {}) for index in range(max(indices, default=-1) + 1)]
 
 
 def _by_id(sent: Iterable[Sent], number: Any, name: str) -> Sent | None:

@@ -21,6 +21,7 @@ from fullon_exchange.errors import NotSupported, UnknownSymbol
 from fullon_exchange.exchange_clock import ExchangeClock, know_time
 from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.listings import Listings, Pins
 from fullon_exchange.live.time import ServerTime
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Candle, Page, Trade
@@ -72,7 +73,8 @@ class CcxtExchange:
         self._conventions_lock = asyncio.Lock()
         self._rest: Rest | None = None
         self._resources = AsyncExitStack()
-        self._listings: dict[str, Listing] = {}
+        self._listings = Listings()
+        self._pins = Pins(name)
         self._listings_at = float("-inf")
         self._listings_lock = asyncio.Lock()
         self._server_time = ServerTime()
@@ -127,13 +129,26 @@ class CcxtExchange:
         async with self._listings_lock:
             if time.monotonic() - self._listings_at > age_max_s:
                 reply = await self._client.ask(lambda: self._raw.load_markets(True), urgency=Urgency.LIVE)
-                self._listings = {
-                    symbol: _listing(market, active=self._dialect.is_active(market))
-                    for symbol, market in reply.value.items()
+                listings = Listings(
+                    _listing(market, active=self._dialect.is_active(market))
+                    for market in reply.value.values()
                     if not market.get("option")
-                }
-                self._listings_at = time.monotonic()
+                )
+                listings.malformed += self._raw.malformed
+                listings.namesakes += self._raw.namesakes
+                self._pins.apply(listings, self._listings)
+                self._listings, self._listings_at = listings, time.monotonic()
             return self._listings
+
+    def pin(self, market_ids: Mapping[str, str]) -> None:
+        """Let symbols mean the markets of these ids and no others; a symbol that has been used is pinned already."""
+        self._pins.pin(market_ids)
+        self._raw.pinned = self._pins.ids
+        self._pins.apply(self._listings, self._listings)
+
+    def renamed(self) -> Mapping[str, str]:
+        """Return the pinned symbols that are not listed since their names mean other markets, and what is known."""
+        return self._pins.renamed
 
     async def fetch_listing(self, symbol: str) -> Listing:
         """Return one market, looked for again where it is missing from older listings.
@@ -145,7 +160,10 @@ class CcxtExchange:
         if symbol not in listings:
             listings = await self.fetch_listings(age_max_s=_LISTINGS_AGE_MISS_S)
         if symbol not in listings:
-            raise UnknownSymbol("is not listed", exchange=self.name, symbol=symbol)
+            why = self._pins.renamed.get(symbol, "is not listed")
+            raise UnknownSymbol(why, exchange=self.name, symbol=symbol)
+        if symbol not in self._pins.ids:
+            self.pin({symbol: listings[symbol].market_id})
         return listings[symbol]
 
     async def fetch_candles(

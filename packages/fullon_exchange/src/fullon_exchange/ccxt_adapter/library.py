@@ -8,12 +8,13 @@ exchange's own changes that:
 - an answer that is no JSON, or empty where something belongs, is a failure and not "no rows";
 - the rows of an answer are seen before ccxt cuts them to `since` and `limit`, so that an ignored `since` shows;
 - a `watch…` method ends where it would subscribe, and tells what it would have sent where (`capture`);
+- one market that cannot be read does not take the others with it, and of two with one symbol both are kept;
 - what a frame says is handed on while it is read (`Socket`), so that no cache can overflow or be read too late.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,10 +27,12 @@ from ccxt.async_support.base.ws.client import Client
 from ccxt.async_support.base.ws.future import Future
 
 from fullon_exchange.budget import RateBudget
+from fullon_exchange.ccxt_adapter.market_rows import kept_answers, read_rows
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import excerpt_of
 from fullon_exchange.http import parse_retry_after
 from fullon_exchange.interface import Urgency
+from fullon_exchange.listings import namesake
 from fullon_exchange.network import NOT_SERVED, HttpSession, not_served
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Channel
@@ -95,6 +98,8 @@ class _Captured(BaseException):
 
 
 _question: ContextVar[Question | None] = ContextVar("ccxt_question", default=None)
+_cost: ContextVar[float | None] = ContextVar("ccxt_cost", default=None)
+"""What a request costs that is only paid for where its answer has not been kept."""
 _socket: ContextVar["Socket | None"] = ContextVar("ccxt_socket", default=None)
 
 
@@ -146,6 +151,56 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
     budget: RateBudget | None = None
     exact_numbers = False
     """True where numbers with a fraction are kept as the text they came as."""
+    malformed: Sequence[str] = ()
+    """Excerpts of the rows that could not be read in the newest list of markets."""
+    namesakes: Sequence[str] = ()
+    """Markets of that list whose symbol another market has."""
+    pinned: Mapping[str, str] = {}
+    """By symbol: the id of the market that has it; the first of the list where a symbol is missing."""
+
+    # --- markets
+
+    async def load_markets_helper(self, reload: bool = False, params: Any = None) -> Any:
+        """Read the lists of currencies and markets, and count anew what is wrong with them."""
+        self.malformed, self.namesakes = (), ()
+        return await super().load_markets_helper(reload, params or {})
+
+    async def fetch_currencies(self, params: Any = None) -> Any:
+        """Read the list of currencies without the rows that cannot be read."""
+        currencies, malformed = await read_rows(lambda: super(Opened, self).fetch_currencies(params or {}))
+        self.malformed = (*self.malformed, *malformed)
+        return currencies
+
+    async def fetch_markets(self, params: Any = None) -> Any:
+        """Read the list of markets without the rows that cannot be read."""
+        markets, malformed = await read_rows(lambda: super(Opened, self).fetch_markets(params or {}))
+        self.malformed = (*self.malformed, *malformed)
+        return markets
+
+    def parse_market(self, market: Any) -> Any:
+        """Read one market; one without a name where that is not possible, which `set_markets` counts."""
+        try:
+            return super().parse_market(market) or {"info": market}
+        except Exception:  # noqa: BLE001 -- whatever one market breaks, the others are listed
+            return {"info": market}
+
+    def set_markets(self, markets: Any, currencies: Any = None) -> Any:
+        """Keep the markets that have a name; of several with one symbol all but one are named apart by their ids."""
+        kept: dict[str, Any] = {}
+        holders = dict(self.pinned)
+        for market in self.to_array(markets):
+            names: list[Any] = [(market or {}).get(name) for name in ("id", "symbol", "base", "quote")]
+            if not all(isinstance(name, str) and name for name in names):
+                if market and market.get("info"):
+                    self.malformed = (*self.malformed, excerpt_of(json.dumps(market["info"], default=str)))
+                continue
+            market_id, symbol = names[:2]
+            apart = namesake(symbol, market_id)
+            if holders.setdefault(symbol, market_id) != market_id or apart in self.pinned:
+                symbol = apart
+                self.namesakes = (*self.namesakes, symbol)
+            kept.setdefault(symbol, {**market, "symbol": symbol})
+        return super().set_markets(list(kept.values()), currencies)
 
     # --- requests
 
@@ -157,13 +212,30 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
 
     async def throttle(self, cost: float | None = None) -> None:
         """Wait for the shared budget instead of ccxt's own."""
+        answers = kept_answers.get()
+        if answers is not None and answers.is_replayed:
+            _cost.set(cost)
+        else:
+            await self._pay(cost)
+
+    async def _pay(self, cost: float | None) -> None:
         question = _question.get()
         if self.budget is not None:
             await self.budget.acquire(float(cost or 1.0), question.urgency if question else Urgency.LIVE)
 
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        """Ask where the environment points."""
-        return await super().fetch(resolve(self.id, url), method, headers, body)
+        """Ask where the environment points, or take the answer that was kept of a list of markets."""
+        answers = kept_answers.get()
+        if answers is None:
+            return await super().fetch(resolve(self.id, url), method, headers, body)
+        is_paid = not answers.is_replayed
+
+        async def ask() -> Any:
+            if not is_paid:
+                await self._pay(_cost.get())
+            return await super(Opened, self).fetch(resolve(self.id, url), method, headers, body)
+
+        return await answers.ask((method, url, str(body or "")), ask)
 
     def milliseconds(self) -> int:
         """Return the exchange's time while asking; what keeps sockets alive runs on ours."""

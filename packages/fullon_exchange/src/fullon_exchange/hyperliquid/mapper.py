@@ -14,6 +14,7 @@ from fullon_exchange.answers import CandleAnswer, decode_row
 from fullon_exchange.errors import UNREADABLE, ExchangeError, excerpt_of, unexpected
 from fullon_exchange.hyperliquid.symbols import unified_code, unified_token
 from fullon_exchange.interface import Listing
+from fullon_exchange.listings import Listings, Name
 from fullon_exchange.records import EARLIEST_US, Candle, Price, Zero
 from fullon_exchange.timeframes import Timeframe
 
@@ -56,45 +57,48 @@ class _VoidCandleRow(msgspec.Struct, gc=False):
 class _Token(msgspec.Struct, gc=False):
     """https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/spot (read 2026-11)."""
 
-    name: str
+    name: Name
     index: int
     fullName: str | None = None  # noqa: N815 -- the venue's spelling
 
 
 class _SpotMarket(msgspec.Struct, gc=False):
-    name: str
+    name: Name
     tokens: tuple[int, int]
 
 
 class SpotMeta(msgspec.Struct, gc=False):
     """The spot tokens, and the markets as pairs of their `index`, which is no place in that list."""
 
-    tokens: list[_Token]
-    universe: list[_SpotMarket]
+    tokens: list[msgspec.Raw]
+    universe: list[msgspec.Raw]
 
 
 class _Perpetual(msgspec.Struct, gc=False):
     """https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/perpetuals (read 2026-11)."""
 
-    name: str
+    name: Name
     isDelisted: bool | None = None  # noqa: N815 -- the venue's spelling
 
 
 class PerpMeta(msgspec.Struct, gc=False):
     """The perpetuals of one exchange, all settled in one token (by its `index`)."""
 
-    universe: list[_Perpetual]
+    universe: list[msgspec.Raw]
     collateralToken: int = 0  # noqa: N815 -- the venue's spelling
 
 
 class _Dex(msgspec.Struct, gc=False):
-    name: str
+    name: str | None = None
 
 
 class _Status(msgspec.Struct, gc=False):
     time: Millis
 
 
+_decode_token = msgspec.json.Decoder(_Token).decode
+_decode_spot_market = msgspec.json.Decoder(_SpotMarket).decode
+_decode_perpetual = msgspec.json.Decoder(_Perpetual).decode
 _decode_spot = msgspec.json.Decoder(SpotMeta).decode
 _decode_perps = msgspec.json.Decoder(PerpMeta).decode
 _decode_dexes = msgspec.json.Decoder(list[_Dex | None]).decode
@@ -142,32 +146,38 @@ def parse_meta(body: bytes) -> PerpMeta:
 def parse_dexes(body: bytes) -> list[str]:
     """Return the names of the builders' exchanges from an answer of `perpDexs`; the first, ours, has none."""
     try:
-        return [dex.name for dex in _decode_dexes(body) if dex is not None]
+        return [dex.name for dex in _decode_dexes(body) if dex is not None and dex.name]
     except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
 
 
-def listings(spot: SpotMeta, own: PerpMeta, built: Sequence[PerpMeta]) -> dict[str, Listing]:
+def listings(spot: SpotMeta, own: PerpMeta, built: Sequence[PerpMeta]) -> Listings:
     """Return the markets by unified symbol: spot, Hyperliquid's own perpetuals, those of the builders' exchanges."""
-    found: dict[str, Listing] = {}
-    codes = {token.index: unified_token(token.name, token.fullName) for token in spot.tokens}
-    for market in spot.universe:
+    found = Listings()
+    tokens = {token.index: token for row in spot.tokens if (token := found.read(row, _decode_token)) is not None}
+    codes = {index: unified_token(token.name, token.fullName) for index, token in tokens.items()}
+    for row in spot.universe:
+        market = found.read(row, _decode_spot_market)
+        if market is None:
+            continue
         base, quote = (codes.get(index) for index in market.tokens)
-        if base is not None and quote is not None:
-            _add(found, f"{base}/{quote}", base, quote, market.name)
-    collaterals = {token.index: unified_code(token.name) for token in spot.tokens}
+        if base is None or quote is None:
+            found.malformed.append(f'"{market.name}" of {market.tokens}: no such token is listed')
+        else:
+            _offer(found, f"{base}/{quote}", base, quote, market.name)
     for meta in (own, *built):
-        quote = "USDC" if meta is own else collaterals.get(meta.collateralToken, "USDC")
-        for perpetual in meta.universe:
-            base = unified_code(perpetual.name)
-            symbol = f"{base}/{quote}:{quote}"
-            _add(found, symbol, base, quote, perpetual.name, active=not perpetual.isDelisted)
+        collateral = None if meta is own else tokens.get(meta.collateralToken)
+        quote = unified_code(collateral.name) if collateral else "USDC"
+        for row in meta.universe:
+            perpetual = found.read(row, _decode_perpetual)
+            if perpetual is not None:
+                base = unified_code(perpetual.name)
+                _offer(found, f"{base}/{quote}:{quote}", base, quote, perpetual.name, active=not perpetual.isDelisted)
     return found
 
 
-def _add(found: dict[str, Listing], symbol: str, base: str, quote: str, coin: str, *, active: bool = True) -> None:
-    """Add a market; of two with one name the one that was listed first keeps it."""
-    found.setdefault(symbol, Listing(symbol, base, quote, active, {"rest": coin, "ws": coin}, delisted=not active))
+def _offer(found: Listings, symbol: str, base: str, quote: str, coin: str, *, active: bool = True) -> None:
+    found.offer(Listing(symbol, base, quote, active, {"rest": coin, "ws": coin}, delisted=not active))
 
 
 def parse_candles(body: bytes, symbol: str, timeframe: Timeframe) -> CandleAnswer:

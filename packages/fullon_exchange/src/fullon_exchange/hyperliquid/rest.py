@@ -12,6 +12,7 @@ from fullon_exchange.http import Answer, HttpClient, HttpDialect
 from fullon_exchange.hyperliquid import mapper
 from fullon_exchange.hyperliquid.wire import HyperliquidWire
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
+from fullon_exchange.listings import Listings
 from fullon_exchange.timeframes import DAY_US, Timeframe, parse_timeframe
 from fullon_exchange.venue import SocketLimits
 from fullon_exchange.wire import Wire
@@ -23,8 +24,6 @@ _TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1
 _CONNECTIONS_MAX = 10
 _STREAMS_TOTAL = 1000
 _MESSAGES_PER_MINUTE = 1800
-_DEXES_MAX = 10
-"""Builders' exchanges whose markets are listed: the first ones, as many as ccxt lists."""
 _INFO_WEIGHT = 20
 _STATUS_WEIGHT = 2
 _LATEST_MS = 4_102_444_800_000
@@ -75,11 +74,11 @@ class Hyperliquid:
     async def fetch_time(self, http: HttpClient) -> int:
         return await _ask(http, {"type": "exchangeStatus"}, mapper.parse_time, weight=_STATUS_WEIGHT)
 
-    async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
+    async def fetch_listings(self, http: HttpClient) -> Listings:
         spot = await _ask(http, {"type": "spotMeta"}, mapper.parse_spot_meta)
         own = await _ask(http, {"type": "meta"}, mapper.parse_meta)
         dexes = await _ask(http, {"type": "perpDexs"}, mapper.parse_dexes)
-        built = [await _ask(http, {"type": "meta", "dex": dex}, mapper.parse_meta) for dex in dexes[:_DEXES_MAX]]
+        built = [await _ask(http, {"type": "meta", "dex": dex}, mapper.parse_meta) for dex in dexes]
         return mapper.listings(spot, own, built)
 
     def timeframe(self, name: str) -> Timeframe:

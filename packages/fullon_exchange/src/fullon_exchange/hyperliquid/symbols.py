@@ -2,7 +2,7 @@
 
 A perpetual is known by its coin (`BTC`, `kPEPE`, on a builder's own exchange `xyz:TSLA`), a spot market by its name
 (`PURR/USDC`) or number (`@107`). Unified symbols follow what unmodified ccxt makes of them, its oddities included:
-codes are upper case, wrapped tokens lose their `U`, and of two markets with one symbol the later one has it.
+codes are upper case and wrapped tokens lose their `U`.
 Source: ccxt 4.5 `hyperliquid.py`.
 """
 

@@ -22,6 +22,7 @@ from fullon_exchange.errors import (
 )
 from fullon_exchange.interface import Listing
 from fullon_exchange.kraken.symbols import unified_asset, websocket_name
+from fullon_exchange.listings import Listings, Name
 from fullon_exchange.records import EARLIEST_US, Candle, Price, Side, Trade, VoidPrice, Volume, Zero
 
 EXCHANGE = "kraken"
@@ -29,6 +30,8 @@ TRADES_MAX = 1000
 """Rows of a full `Trades` answer."""
 OHLC_WINDOW = 720
 """How many of the newest candles `OHLC` answers, the running one included."""
+TOKENIZED = "tokenized_asset"
+"""The class of tokenised stocks, which are served only where it is asked for."""
 
 TRADED = frozenset({"online", "limit_only", "post_only", "reduce_only"})
 """States of a pair that is traded, if by some kinds of orders alone; Kraken goes through them after a maintenance. The
@@ -43,15 +46,16 @@ _FAULTS_MAX = 20
 class _Pair(msgspec.Struct, gc=False):
     """https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs (read 2026-11)."""
 
-    altname: str
-    base: str
-    quote: str
+    altname: Name
+    base: Name
+    quote: Name
     wsname: str = ""
     status: str = "online"
+    aclass_base: str = "currency"
 
 
 class _Pairs(msgspec.Struct, gc=False):
-    result: dict[str, _Pair]
+    result: dict[str, msgspec.Raw]
 
 
 class _ServerTime(msgspec.Struct, gc=False):
@@ -130,6 +134,7 @@ class _Errors(msgspec.Struct, gc=False):
 
 
 _decode_pairs = msgspec.json.Decoder(_Pairs).decode
+_decode_pair = msgspec.json.Decoder(_Pair).decode
 _decode_time = msgspec.json.Decoder(_Time).decode
 _decode_trades = msgspec.json.Decoder(_Trades, strict=False).decode
 _decode_trade = msgspec.json.Decoder(_TradeRow, strict=False).decode
@@ -179,21 +184,24 @@ def parse_time(body: bytes) -> int:
         raise unexpected(EXCHANGE, body, error) from error
 
 
-def parse_listings(body: bytes) -> dict[str, Listing]:
+def parse_listings(body: bytes) -> Listings:
     """Return the markets by unified symbol from an answer of `AssetPairs`; dark pools are left out."""
     try:
-        pairs = _decode_pairs(body).result
+        rows = _decode_pairs(body).result
     except UNREADABLE as error:
         raise unexpected(EXCHANGE, body, error) from error
-    listings: dict[str, Listing] = {}
-    for name, pair in pairs.items():
-        if name.endswith(".d") or pair.wsname.count("/") != 1:
+    listings = Listings()
+    for name, row in rows.items():
+        pair = listings.read(row, _decode_pair, f'"{name}"')
+        if pair is None or name.endswith(".d") or pair.wsname.count("/") != 1:
             continue
         base_altname, quote_altname = pair.wsname.split("/")
         base, quote = unified_asset(pair.base, base_altname), unified_asset(pair.quote, quote_altname)
         symbol = name if ":BTNL" in name else f"{base}/{quote}"
         wire = {"rest": name, "ws": websocket_name(pair.wsname)}
-        listings[symbol] = Listing(symbol, base, quote, pair.status in TRADED, wire)
+        if pair.aclass_base == TOKENIZED:
+            wire["asset_class"] = TOKENIZED
+        listings.offer(Listing(symbol, base, quote, pair.status in TRADED, wire))
     return listings
 
 

@@ -5,11 +5,13 @@ from functools import partial
 
 from fullon_exchange.answers import CandleAnswer, TradeAnswer, VenueFacts
 from fullon_exchange.budget import BudgetSpec
+from fullon_exchange.errors import RequestRefused
 from fullon_exchange.history import CandleSource, TradeSource
 from fullon_exchange.http import HttpClient, HttpDialect
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.kraken import mapper
 from fullon_exchange.kraken.wire import KrakenWire
+from fullon_exchange.listings import Listings
 from fullon_exchange.timeframes import Timeframe, parse_timeframe
 from fullon_exchange.venue import SocketLimits
 from fullon_exchange.wire import Wire
@@ -45,8 +47,18 @@ class Kraken:
     async def fetch_time(self, http: HttpClient) -> int:
         return await http.get("/0/public/Time", {}, mapper.parse_time, urgency=Urgency.LIVE)
 
-    async def fetch_listings(self, http: HttpClient) -> Mapping[str, Listing]:
-        return await http.get("/0/public/AssetPairs", {}, mapper.parse_listings, urgency=Urgency.LIVE)
+    async def fetch_listings(self, http: HttpClient) -> Listings:
+        """Return the pairs of currencies and of tokenised assets, which are listed only where they are asked for."""
+        listings = await http.get("/0/public/AssetPairs", {}, mapper.parse_listings, urgency=Urgency.LIVE)
+        asked = {"aclass_base": mapper.TOKENIZED}
+        try:
+            tokenised = await http.get("/0/public/AssetPairs", asked, mapper.parse_listings, urgency=Urgency.LIVE)
+        except RequestRefused:  # not known where this Kraken is, or not served from here
+            return listings
+        for listing in tokenised.values():
+            listings.offer(listing)
+        listings.malformed += [row for row in tokenised.malformed if row not in listings.malformed]
+        return listings
 
     def timeframe(self, name: str) -> Timeframe:
         return parse_timeframe(name, week_anchor_us=0)
@@ -77,12 +89,12 @@ class _Candles:
         self.timeframe = timeframe
         self._http = http
         self._urgency = urgency
-        self._pair = listing.wire["rest"]
+        self._market = _market_of(listing)
 
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
         return await self._http.get(
             "/0/public/OHLC",
-            {"pair": self._pair, "interval": _MINUTES[self.timeframe.name], "since": start_us // 1_000_000 - 1},
+            self._market | {"interval": _MINUTES[self.timeframe.name], "since": start_us // 1_000_000 - 1},
             partial(mapper.parse_candles, symbol=self.symbol, timeframe=self.timeframe.name),
             urgency=self._urgency,
         )
@@ -91,7 +103,7 @@ class _Candles:
         """Return None: only the newest candles are served, of every timeframe."""
 
     async def fetch_listed_us(self, start_us: int) -> int | None:
-        ask = partial(_ask_first_trade_us, self._http, self._pair, self.symbol, self._urgency)
+        ask = partial(_ask_first_trade_us, self._http, self._market, self.symbol, self._urgency)
         return await self.facts.began_us(self.symbol, start_us, ask)
 
 
@@ -107,7 +119,7 @@ class _Trades:
         self.symbol = listing.symbol
         self._http = http
         self._urgency = urgency
-        self._pair = listing.wire["rest"]
+        self._market = _market_of(listing)
 
     def first_cursor(self, start_us: int) -> int:
         return start_us * 1000 - 1
@@ -115,21 +127,31 @@ class _Trades:
     async def fetch(self, cursor: int) -> TradeAnswer:
         return await self._http.get(
             "/0/public/Trades",
-            {"pair": self._pair, "since": cursor, "count": self._rows},
+            self._market | {"since": cursor, "count": self._rows},
             partial(mapper.parse_trades, symbol=self.symbol, cursor=cursor, rows_max=self._rows),
             urgency=self._urgency,
         )
 
     async def fetch_listed_us(self, start_us: int) -> int | None:
-        ask = partial(_ask_first_trade_us, self._http, self._pair, self.symbol, self._urgency)
+        ask = partial(_ask_first_trade_us, self._http, self._market, self.symbol, self._urgency)
         return await self.facts.began_us(self.symbol, start_us, ask)
 
 
-async def _ask_first_trade_us(http: HttpClient, pair: str, symbol: str, urgency: Urgency) -> int | None:
+def _market_of(listing: Listing) -> dict[str, str | int]:
+    """Return what names a market in a question."""
+    named: dict[str, str | int] = {"pair": listing.wire["rest"]}
+    if asset_class := listing.wire.get("asset_class"):
+        named["asset_class"] = asset_class
+    return named
+
+
+async def _ask_first_trade_us(
+    http: HttpClient, market: Mapping[str, str | int], symbol: str, urgency: Urgency
+) -> int | None:
     """Return the time of the market's first trade: the first row of the answer to `since=0`."""
     answer = await http.get(
         "/0/public/Trades",
-        {"pair": pair, "since": 0, "count": 1},
+        {**market, "since": 0, "count": 1},
         partial(mapper.parse_trades, symbol=symbol, cursor=0),
         urgency=urgency,
     )
