@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.interface import Listing
+from fullon_exchange.names import describe_unlisted
 from fullon_ohlcv.records import Lifecycle, MarketState
 
 UNKNOWN = "unknown symbol"
@@ -24,8 +24,7 @@ CALM_US = 15 * MINUTE_US
 
 def not_listed(exchange: str, symbol: str, listings: Mapping[str, Listing]) -> str:
     """Return the sentence about a symbol that its venue does not list."""
-    near = ", ".join(get_close_matches(symbol, listings)) or "none"
-    return f"{UNKNOWN}: {exchange} does not list {symbol}; near names: {near}"
+    return f"{UNKNOWN}: {exchange} does not list {symbol}; {describe_unlisted(exchange, symbol, listings)}"
 
 
 def judge(

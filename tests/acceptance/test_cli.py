@@ -293,7 +293,9 @@ async def test_doctor_names_a_foreign_schema_an_unlisted_symbol_and_a_port_in_us
     assert checks["HTTP"]["found"] == f"{taken} is taken by another program"
     assert "OHLCV_HTTP_BIND" in checks["HTTP"]["remedy"]
     assert checks["kraken symbols"]["found"] == "it does not list ADAA/USD"
-    assert checks["kraken symbols"]["remedy"] == "`fullon-ohlcv symbols remove kraken:ADAA/USD`; near: ADA/USD"
+    assert checks["kraken symbols"]["remedy"] == (
+        "`fullon-ohlcv symbols remove kraken:ADAA/USD`; there is no ADAA; in USD there is ADA/USD, BTC/USD"
+    )
     with monkeypatch.context() as breaking:
         breaking.setenv("DB_PORT", "9")
         away = {one["name"]: one for one in (await ask("doctor", "--json")).json["checks"]}

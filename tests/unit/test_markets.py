@@ -14,6 +14,8 @@ LISTINGS = {
     "LUNA/USD": Listing("LUNA/USD", "LUNA", "USD", False, delisted=True),
 }
 
+ABSENT = "unknown symbol: kraken does not list"
+
 
 @pytest.mark.parametrize(
     ("symbol", "known", "state", "words", "gone", "served"),
@@ -22,7 +24,9 @@ LISTINGS = {
         ("ADA/USD", True, Lifecycle.HALTED, "halted: kraken", False, True),
         ("LUNA/USD", True, Lifecycle.DELISTED, "delisted: kraken lists it", True, True),
         ("UST/USD", True, Lifecycle.DELISTED, "delisted: no longer listed by kraken", True, False),
-        ("BTC/USDX", False, Lifecycle.DELISTED, "unknown symbol: kraken does not list BTC/USDX; near", False, False),
+        ("XBT/USD", False, Lifecycle.DELISTED, f"{ABSENT} XBT/USD; did you mean BTC/USD?", False, False),
+        ("BTC/USDX", False, Lifecycle.DELISTED, f"{ABSENT} BTC/USDX; did you mean BTC/USD?", False, False),
+        ("BTC/USD:USD", False, Lifecycle.DELISTED, f"{ABSENT} BTC/USD:USD; that is a future: `kr", False, False),
     ],
 )  # fmt: skip
 def test_a_state_follows_from_the_listings_and_says_what_can_still_be_had(

@@ -1,20 +1,19 @@
 """What is to be collected, as the database has it: read and changed by `exchanges`, `symbols` and `init`."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
+from fullon_exchange.names import found_elsewhere, suggest
 from fullon_ohlcv_service.commands.environment import say_command, split_name
+from fullon_ohlcv_service.commands.names import is_glob, match_glob, read_typed
 from fullon_ohlcv_service.config.database_config import find_user_id
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.errors import CommandError
 from fullon_orm import DatabaseContext
 from fullon_orm.errors import DatabaseMissing, SchemaMismatch
 from fullon_orm.models import Exchange, Symbol
-
-NAMES_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,16 @@ class Admin:
                 having = ", ".join(sorted(self.accounts)) or "none"
                 raise CommandError(f"nothing of {of} is collected; exchanges that are: {having}")
             known = {venue: await self.symbols_of(venue) for venue in ([of] if of else sorted(self.accounts))}
-            found = [one for each in known.values() for one in each.values() if fnmatchcase(one.symbol, symbol)]
+            symbols = {one for each in known.values() for one in each}
+            meant = match_glob(symbol, symbols) if is_glob(symbol) else [read_typed(symbol, dict.fromkeys(symbols, ()))]
+            found = [one for each in known.values() for one in each.values() if one.symbol in meant]
             if not found:
-                near = get_close_matches(symbol, {one for each in known.values() for one in each}, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"{say_command('symbols list')} names them"
-                raise CommandError(f"{name} is not collected; {hint}")
+                hint = (of and found_elsewhere(of, symbol)) or suggest(symbol, symbols)
+                raise CommandError(f"{name} is not collected; {hint or say_command('symbols list') + ' names them'}")
             if len(found) > 1 and not is_glob(symbol):
                 raise CommandError(
                     f"{symbol} is collected from several exchanges: say "
-                    + " or ".join(f"{one.exchange_name}:{symbol}" for one in found)
+                    + " or ".join(f"{one.exchange_name}:{one.symbol}" for one in found)
                 )
             chosen |= {one.symbol_id: one for one in found}
         return list(chosen.values())
@@ -102,15 +102,3 @@ async def open_admin() -> AsyncIterator[Admin]:
         if isinstance(error, SchemaMismatch) and error.found is not None:
             raise
         raise CommandError(f"database {error.database!r} is not set up yet: run {say_command('init')}") from error
-
-
-def is_glob(symbol: str) -> bool:
-    """Tell whether a name stands for several."""
-    return any(sign in symbol for sign in "*?[")
-
-
-def shorten(names: Collection[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    shown = sorted(names)[:NAMES_SHOWN]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

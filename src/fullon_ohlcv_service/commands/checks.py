@@ -18,6 +18,7 @@ from fullon_cache.connection_pool import ConnectionPool
 from fullon_exchange import open_exchange
 from fullon_exchange.clock import Clock
 from fullon_exchange.errors import ExchangeError
+from fullon_exchange.names import describe_unlisted
 from fullon_exchange.native import NativeExchange
 from fullon_exchange.origin import origin_variable, resolve
 from fullon_exchange.proxies import describe, proxy_variable
@@ -389,6 +390,7 @@ async def _check_exchange(name: str, symbols: set[WantedSymbol]) -> AsyncIterato
         yield well(f"{name} rate budget", f"{used.per_s:g} a second, {used.burst:g} at once")
     unlisted = sorted(one.symbol for one in symbols if one.symbol not in listings)
     if unlisted:
-        near = get_close_matches(unlisted[0], listings)
-        remedy = say_command(f"symbols remove {name}:{unlisted[0]}") + (f"; near: {', '.join(near)}" if near else "")
+        remedy = (
+            f"{say_command(f'symbols remove {name}:{unlisted[0]}')}; {describe_unlisted(name, unlisted[0], listings)}"
+        )
         yield fail(f"{name} symbols", f"it does not list {', '.join(unlisted[:5])}", remedy)

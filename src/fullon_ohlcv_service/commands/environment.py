@@ -50,8 +50,8 @@ def help_without_command(context: typer.Context) -> None:
 
 
 def split_name(name: str) -> tuple[str | None, str]:
-    """Take `kraken:BTC/USD` apart; `BTC/USD` and `BTC/USDC:USDC` name no exchange."""
+    """Take `kraken:BTC/USD` apart; `BTC/USD`, `BTC/USDC:USDC` and `BTC-USDC:USDC` name no exchange."""
     exchange, colon, symbol = name.partition(":")
-    if colon and "/" not in exchange and "*" not in exchange:
+    if colon and not any(sign in exchange for sign in "/-_.*"):
         return exchange.strip().lower(), symbol
     return None, name

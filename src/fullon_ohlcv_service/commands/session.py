@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +16,13 @@ from fullon_embedded.disk import FULL_BYTES, describe_full, free_bytes
 from fullon_embedded.servers import default_data_dir
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_exchange.errors import ExchangeError
+from fullon_exchange.names import found_elsewhere, suggest
 from fullon_log import configure_logger
 from fullon_ohlcv.errors import StorageError
 from fullon_ohlcv.records import Interval, Series
 from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.commands.environment import is_demo, say_command, split_name
+from fullon_ohlcv_service.commands.names import read_typed
 from fullon_ohlcv_service.config.database_config import WantedSymbol, load_wanted_symbols
 from fullon_ohlcv_service.config.servers import missing_servers
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
@@ -166,18 +167,23 @@ class Ledger:
         symbols = stored | dict(self.wanted)
         said, symbol = split_name(name)
         exchange = said or of
-        found = [one for (venue, called), one in symbols.items() if called == symbol and exchange in (None, venue)]
+        pool = [one for one in symbols.values() if exchange in (None, one.exchange)]
+        meant = read_typed(symbol, {one.symbol: () for one in pool})
+        found = [one for one in pool if one.symbol == meant]
         if len(found) == 1:
             return found[0]
         if found:
             raise CommandError(
-                f"{symbol} is collected from several exchanges: say {' or '.join(sorted(map(str, found)))}"
+                f"{meant} is collected from several exchanges: say {' or '.join(sorted(map(str, found)))}"
             )
-        pool = [one for one in symbols.values() if exchange in (None, one.exchange)] or list(symbols.values())
-        near = get_close_matches(symbol.upper(), {one.symbol.upper() for one in pool}, cutoff=0.5)
-        names = {str(one) for one in pool if one.symbol.upper() in near}
-        hint = f"did you mean {' or '.join(sorted(names))}?" if names else f"{say_command('symbols list')} names them"
-        raise CommandError(f"{f'{exchange}:{symbol}' if exchange else symbol} is not collected; {hint}")
+        names: dict[str, list[str]] = {}
+        for one in sorted(pool or symbols.values()):
+            names.setdefault(one.symbol, []).append(str(one))
+        hint = (exchange and found_elsewhere(exchange, symbol)) or suggest(
+            symbol, names, describe=lambda near: " or ".join(names[near])
+        )
+        asked = f"{exchange}:{symbol}" if exchange else symbol
+        raise CommandError(f"{asked} is not collected; {hint or say_command('symbols list') + ' names them'}")
 
     def choose(self, names: list[str] | None, exchange: str | None = None) -> list[WantedSymbol]:
         """Return the named symbols, or all that are wanted (of one exchange).

@@ -1,19 +1,19 @@
 """`fullon-ohlcv symbols`: what is collected."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
 
 from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
+from fullon_exchange.names import describe_unlisted, own_names
 from fullon_ohlcv_service.columns import Column, print_table
-from fullon_ohlcv_service.commands.admin import Admin, is_glob, open_admin, shorten
+from fullon_ohlcv_service.commands.admin import Admin, open_admin
 from fullon_ohlcv_service.commands.completion import complete_symbol
 from fullon_ohlcv_service.commands.environment import help_without_command, say_command
 from fullon_ohlcv_service.commands.estimate import estimate_s
+from fullon_ohlcv_service.commands.names import is_glob, match_glob, read_typed, shorten
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.commands.times import say_span
@@ -155,18 +155,16 @@ def match_listed(venue: str, symbol: str, listings: Mapping[str, Listing]) -> li
     """Return the listed names that a name or a glob means.
 
     Raises:
-        CommandError: none; says near names.
+        CommandError: none, or a name can be several; says what may have been meant.
     """
     if is_glob(symbol):
-        found = [name for name, one in listings.items() if one.active and fnmatchcase(name, symbol.upper())]
+        found = [name for name in match_glob(symbol, listings) if listings[name].active]
         if found:
             return found
         raise CommandError(f"{venue} lists no symbol like {symbol}")
-    if symbol in listings:
-        return [symbol]
-    near = get_close_matches(symbol.upper(), listings, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it lists {len(listings)} symbols"
-    raise CommandError(f"{venue} does not list {symbol}; {hint}")
+    if (meant := read_typed(symbol, own_names(listings))) is not None:
+        return [meant]
+    raise CommandError(f"{venue} does not list {symbol}; {describe_unlisted(venue, symbol, listings)}")
 
 
 def _symbol(admin: Admin, venue: str, listing: Listing, days: int) -> Symbol:

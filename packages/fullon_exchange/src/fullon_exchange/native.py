@@ -19,6 +19,7 @@ from fullon_exchange.listings import Listings, Pins
 from fullon_exchange.live.age import configured_age_s
 from fullon_exchange.live.session import NativeSession
 from fullon_exchange.live.time import ServerTime
+from fullon_exchange.names import describe_unlisted
 from fullon_exchange.origin import is_moved, resolve
 from fullon_exchange.records import Candle, Page, Trade
 from fullon_exchange.venue import Venue
@@ -123,7 +124,8 @@ class NativeExchange:
         if symbol not in listings:
             listings = await self.fetch_listings(age_max_s=_LISTINGS_AGE_MISS_S)
         if symbol not in listings:
-            why = self._pins.renamed.get(symbol, "is not listed")
+            hint = describe_unlisted(self.name, symbol, listings)
+            why = self._pins.renamed.get(symbol, f"is not listed; {hint}")
             raise UnknownSymbol(why, exchange=self.name, symbol=symbol)
         if symbol not in self._pins.ids:
             self._pins.pin({symbol: listings[symbol].market_id})

@@ -23,6 +23,7 @@ from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
 from fullon_exchange.interface import Listing, Urgency, VenueTraits
 from fullon_exchange.listings import Listings, Pins
 from fullon_exchange.live.time import ServerTime
+from fullon_exchange.names import describe_unlisted
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Candle, Page, Trade
 from fullon_exchange.timeframes import Timeframe
@@ -160,7 +161,8 @@ class CcxtExchange:
         if symbol not in listings:
             listings = await self.fetch_listings(age_max_s=_LISTINGS_AGE_MISS_S)
         if symbol not in listings:
-            why = self._pins.renamed.get(symbol, "is not listed")
+            hint = describe_unlisted(self.name, symbol, listings)
+            why = self._pins.renamed.get(symbol, f"is not listed; {hint}")
             raise UnknownSymbol(why, exchange=self.name, symbol=symbol)
         if symbol not in self._pins.ids:
             self.pin({symbol: listings[symbol].market_id})
