@@ -26,6 +26,7 @@ WITH_A_TOKEN = {"kucoin", "kucoinfutures"}
 """Exchanges whose address must be asked for first."""
 ODD_MARKETS = {"apex", "bitrue", "nado"}
 """Exchanges whose markets look different enough that a made-up one will not do."""
+TESTED = {"binance", "binancecoinm", "binanceusdm", "hyperliquid", "kraken"}
 
 
 def test_every_exchange_opens_or_says_why_not() -> None:
@@ -39,7 +40,7 @@ def test_every_exchange_opens_or_says_why_not() -> None:
             continue
         assert traits.timeframes or traits.candles_from_trades
         assert traits.rechecks_per_s > 0
-        assert traits.tested is (name in ("binance", "hyperliquid", "kraken"))
+        assert traits.tested is (name in TESTED)
         if "1m" in traits.timeframes:
             assert traits.candles_from_trades is (name == "kraken")
     assert len(refused) < 10

@@ -19,7 +19,7 @@ from fullon_exchange.hyperliquid.rest import Hyperliquid
 from fullon_exchange.kraken.mapper import TRADED
 from fullon_exchange.kraken.rest import Kraken
 from fullon_exchange.kraken.symbols import websocket_name
-from fullon_exchange.timeframes import Timeframe, parse_timeframe
+from fullon_exchange.timeframes import DAY_US, Timeframe, parse_timeframe
 from fullon_exchange.venue import SocketLimits
 from fullon_exchange.wire import Acknowledged, Farewell, Key, Refused
 
@@ -51,6 +51,11 @@ class Dialect:
     candle_page: int | None = None
     candle_until = False
     """True where a request for candles may name its end."""
+    candle_span_max_us: int | None = None
+    """How long a range of candles may be, where of a range with more candles than a page the newest are answered: every
+    request then names its end, a page after its start."""
+    trade_reach_us: int | None = None
+    """How old public trades may be at most, where the exchange refuses older ones."""
     absent_is_quiet = False
     """True where the exchange documents that a candle without trades is absent."""
     trade_params: Mapping[str, str] = {}
@@ -240,6 +245,38 @@ class BinanceDialect(Dialect):
         return {**message, "method": "UNSUBSCRIBE"}
 
 
+class BinanceUsdmDialect(BinanceDialect):
+    """Binance USD-M futures: as spot, but trades add up to no candle.
+
+    Aggregates leave out the trades of the insurance fund and of deleveraging, whose volume candles have; ids of
+    aggregates are a sequence all the same. USD-M and COIN-M share 2,400 weight a minute: each takes less than half.
+    Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api (read 2026-11).
+    """
+
+    trades_add_up = False
+    trade_reach_us: int | None = 364 * DAY_US
+    sockets = replace(Binance.sockets, cadence_s=2.5)
+
+    def budget(self, rate_limit_ms: float) -> BudgetSpec:
+        """Return a little less than half of what both exchanges may use together."""
+        return BudgetSpec(per_s=18.0, burst=60.0)
+
+
+class BinanceCoinmDialect(BinanceUsdmDialect):
+    """Binance COIN-M futures: of a range the newest candles are answered, and volumes are contracts.
+
+    ccxt gives the volume of candles in contracts live and in the base over REST; trades are in contracts always.
+    Source: https://developers.binance.com/docs/derivatives/coin-margined-futures/market-data/rest-api (read 2026-11).
+    """
+
+    candle_span_max_us: int | None = 200 * DAY_US
+
+    def prepare(self, raw: Any) -> None:
+        """Let candles be read in contracts over REST too."""
+        super().prepare(raw)
+        raw.contract_volumes = True
+
+
 class HyperliquidDialect(Dialect):
     """Hyperliquid: `fetch_trades` of ccxt is the fills of a wallet, so there is no trade history."""
 
@@ -343,6 +380,8 @@ def exact_micros(seconds: Any) -> int | None:
 
 _DIALECTS: Mapping[str, type[Dialect]] = {
     "binance": BinanceDialect,
+    "binancecoinm": BinanceCoinmDialect,
+    "binanceusdm": BinanceUsdmDialect,
     "coinbase": QuietMinutesAbsent,
     "coinbaseexchange": QuietMinutesAbsent,
     "hyperliquid": HyperliquidDialect,

@@ -16,7 +16,7 @@ from fullon_exchange.ccxt_adapter.history import Candles, TimedTrades, TradeSour
 from fullon_exchange.ccxt_adapter.rest import Rest
 from fullon_exchange.ccxt_adapter.session import CcxtSession, resolution_us
 from fullon_exchange.ccxt_adapter.traits import can, derive
-from fullon_exchange.clock import Clock
+from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_exchange.errors import NotSupported, UnknownSymbol
 from fullon_exchange.exchange_clock import ExchangeClock, know_time
 from fullon_exchange.history import Settle, candle_pages, reasons, trade_pages
@@ -26,7 +26,7 @@ from fullon_exchange.live.time import ServerTime
 from fullon_exchange.names import describe_unlisted
 from fullon_exchange.origin import resolve
 from fullon_exchange.records import Candle, Page, Trade
-from fullon_exchange.timeframes import Timeframe
+from fullon_exchange.timeframes import DAY_US, Timeframe
 
 _LISTINGS_AGE_MAX_S = 3600.0
 _LISTINGS_AGE_MISS_S = 60.0
@@ -221,6 +221,12 @@ class CcxtExchange:
                 reason = f"{reasons.RETENTION}: {self.name} serves no trades of the past by way of ccxt"
                 yield Page((), (end_us, end_us), (((start_us, end_us), reason),))
             return
+        reach_us = self._dialect.trade_reach_us
+        if reach_us is not None and start_us < (oldest_us := floor_minute_us(self.clock.now_us() - reach_us)):
+            oldest_us = min(oldest_us, end_us)
+            reason = f"{reasons.RETENTION}: {self.name} serves no trades older than {reach_us // DAY_US} days"
+            yield Page((), (oldest_us, oldest_us), (((start_us, oldest_us), reason),))
+            start_us = oldest_us
         async for page in trade_pages(source, start_us, end_us, clock=self.clock, settle=self._settle):
             yield page
 

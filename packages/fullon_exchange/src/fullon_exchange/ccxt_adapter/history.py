@@ -24,6 +24,7 @@ _FAULTS_MAX = 20
 _PAGE_UNKNOWN = 100
 """Candles that an answer spans at least where ccxt does not know how many."""
 _TIMED_PAGE = 100
+_MONTH_MAX_US = 31 * DAY_US
 _CROWD = 20
 """So many trades of one millisecond, and no later one, are a page that breaks off."""
 
@@ -43,10 +44,14 @@ class Candles:
         self._rest = rest
         self._dialect = dialect
         self._urgency = urgency
-        self._step_us = timeframe.step_us or DAY_US
+        self._step_us = timeframe.step_us or _MONTH_MAX_US
         self._limit = dialect.candle_page or page_of(rest.raw, symbol)
         if self._limit is not None:
             self._limit = facts.rows(self._limit)
+        self._span_us: int | None = None
+        if self._limit is not None and dialect.candle_span_max_us is not None:
+            self._limit = max(1, min(self._limit, dialect.candle_span_max_us // self._step_us))
+            self._span_us = self._limit * self._step_us
         self.page = self._limit or _PAGE_UNKNOWN
 
     async def fetch(self, start_us: int, end_us: int) -> CandleAnswer:
@@ -80,6 +85,8 @@ class Candles:
         return await self.facts.began_us(f"{self.symbol} {self.timeframe.name}", start_us, ask)
 
     async def _ask_first_us(self, start_us: int) -> int | None:
+        if self._span_us is not None:
+            return await self._search_first_us(start_us)
         try:
             answer = await self.ask(EARLIEST_US, LATEST_US, limit=1 if self._dialect.candle_page else None)
         except RequestRefused:
@@ -113,6 +120,8 @@ class Candles:
 
     async def ask(self, start_us: int, end_us: int, limit: int | None = None) -> CandleAnswer:
         """Ask once for what opens at or after `start_us`, up to `end_us` where the exchange can be told."""
+        if self._span_us is not None:
+            end_us = min(end_us, start_us + self._span_us)
         params: dict[str, Any] = {"until": end_us // 1000 - 1} if self._dialect.candle_until else {}
         return await self._fetch(start_us // 1000, self._limit if limit is None else limit, params)
 
@@ -229,7 +238,8 @@ class BinanceTrades(_Trades):
     """Binance's `aggTrades` are entered by time once and paged by id from there.
 
     ccxt's `since` would look no further than an hour. A cursor is an id; before the first answer it is the negated
-    start in milliseconds.
+    start in milliseconds. That no trade is answered to a time proves nothing while there are later ones: the documents
+    leave open how far the exchange looks. Ids are a sequence, and are searched then.
     """
 
     def first_cursor(self, start_us: int) -> int:
@@ -238,8 +248,11 @@ class BinanceTrades(_Trades):
 
     async def fetch(self, cursor: int) -> TradeAnswer:
         """Ask for the trades from the id, or the negated time, on."""
+        asked_us = self._rest.clock.now_us()
         params = {"startTime": -cursor} if cursor < 0 else {"fromId": cursor}
         trades, faults, rows = await self._ask(None, self._page, params)
+        if not trades and cursor < 0 and (first_id := await self._search_id(-cursor * 1000, asked_us)) is not None:
+            return await self.fetch(first_id)
         if not trades:
             return TradeAnswer(trades, cursor, unreadable=faults)
         honoured = trades[0].timestamp_us + 999 >= -cursor * 1000 if cursor < 0 else int(trades[0].trade_id) >= cursor
@@ -251,8 +264,30 @@ class BinanceTrades(_Trades):
         return await self.facts.began_us(self.symbol, start_us, self._ask_first_us)
 
     async def _ask_first_us(self) -> int | None:
-        trades, _, _ = await self._ask(None, 1, {"fromId": 0})
+        try:
+            trades, _, _ = await self._ask(None, 1, {"fromId": 0})
+        except RequestRefused:  # too old to be served: it says nothing of the market
+            return None
         return trades[0].timestamp_us if trades else None
+
+    async def _search_id(self, start_us: int, until_us: int) -> int | None:
+        """Return the id of the first trade at or after `start_us`; None where the newest before `until_us` is older."""
+        newest, _ = await self.fetch_newest()
+        later = [trade for trade in newest if start_us <= trade.timestamp_us < until_us]
+        if not later:
+            return None
+        before, found = -1, int(later[0].trade_id)
+        while found - before > 1:
+            middle = (before + found) // 2
+            try:
+                trades, _, _ = await self._ask(None, 1, {"fromId": middle})
+            except RequestRefused:  # too old to be served
+                trades = []
+            if trades and trades[0].timestamp_us >= start_us:
+                found = middle
+            else:
+                before = middle
+        return found
 
 
 class TimedTrades(_Trades):

@@ -151,6 +151,8 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
     budget: RateBudget | None = None
     exact_numbers = False
     """True where numbers with a fraction are kept as the text they came as."""
+    contract_volumes = False
+    """True where volumes of inverse contracts are read in contracts, as they are streamed."""
     malformed: Sequence[str] = ()
     """Excerpts of the rows that could not be read in the newest list of markets."""
     namesakes: Sequence[str] = ()
@@ -287,6 +289,12 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
             rows = self._singly(question, ohlcvs, lambda raw: self.parse_ohlcv(raw, market), lambda row: row[0])
         question.rows = [list(row) for row in rows]
         return self.filter_by_since_limit(rows, since, limit, 0, tail)
+
+    def parse_ohlcv(self, ohlcv: Any, market: Any = None) -> Any:
+        """Read one candle."""
+        if self.contract_volumes and market is not None:
+            market = {**market, "inverse": False}
+        return super().parse_ohlcv(ohlcv, market)
 
     def parse_trades(
         self, trades: Any, market: Any = None, since: Any = None, limit: Any = None, params: Any = None
