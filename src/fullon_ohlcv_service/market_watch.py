@@ -15,12 +15,12 @@ from typing import Protocol
 
 from fullon_exchange.clock import floor_minute_us
 from fullon_exchange.errors import ExchangeError
-from fullon_exchange.interface import Listing
+from fullon_exchange.interface import Exchange, Listing
 from fullon_exchange.records import Channel
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import CandleWrite, Interval, Lifecycle, MarketState, Series, State, TradeWrite
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
-from fullon_ohlcv_service.markets import UNSUPPORTED, is_gone, is_served, judge
+from fullon_ohlcv_service.markets import REASON_MAX, UNSUPPORTED, is_gone, is_served, judge
 from fullon_ohlcv_service.runtime import Runtime
 from fullon_ohlcv_service.supervisor import Supervisor
 from fullon_ohlcv_service.wanted_range import find_starts
@@ -125,9 +125,9 @@ class MarketWatch:
                 if now_us >= due_us:
                     doubts.clear()
                     age_max_s = NEWS_S / rt.clock.speed if self._unexamined(name) else 0.0
-                    _, listings = await rt.exchanges.reach(name, age_max_s=age_max_s)
+                    exchange, listings = await rt.exchanges.reach(name, age_max_s=age_max_s)
                     examined_us = rt.board.now_us(name)
-                    await self._examine(name, listings)
+                    await self._examine(exchange, listings)
                     due_us = examined_us + self._pause_us(name)
             await self._account_for_the_gone(name)
             await self._wait(name, doubts, due_us)
@@ -155,9 +155,9 @@ class MarketWatch:
         states = (self._runtime.markets.get(name, one.symbol).state for one in self._wanted.get(name, ()))
         return min(self._every_us, round(HALTED_S * 1e6)) if Lifecycle.HALTED in states else self._every_us
 
-    async def _examine(self, name: str, listings: Mapping[str, Listing]) -> None:
+    async def _examine(self, exchange: Exchange, listings: Mapping[str, Listing]) -> None:
         """Compare what is wanted of a venue with its list of markets, and act on what has changed."""
-        rt = self._runtime
+        rt, name, renamed, unreadable = self._runtime, exchange.name, exchange.renamed(), exchange.unreadable()
         now_us = rt.board.now_us(name)
         wanted = list(self._wanted.get(name, ()))
         found = [MarketState(name, "", Lifecycle.ACTIVE, "", now_us)]
@@ -166,8 +166,18 @@ class MarketWatch:
             if not self._is_settled(one, listings, known=known, now_us=now_us):
                 continue
             was = rt.markets.get(name, one.symbol)
-            judged = judge(name, one.symbol, listings, known=known, was=was, now_us=now_us)
-            found.append(MarketState(name, one.symbol, *judged, now_us))
+            judged = judge(
+                *(name, one.symbol, listings),
+                renamed=renamed,
+                unreadable=unreadable,
+                known=known,
+                was=was,
+                now_us=now_us,
+            )
+            listed_id = listings[one.symbol].market_id if one.symbol in listings else ""
+            since_us = was.since_us if judged == (was.state, was.reason) and was.since_us else now_us
+            found.append(MarketState(name, one.symbol, *judged, since_us, was.market_id or listed_id))
+        exchange.pin({state.symbol: state.market_id for state in found if state.symbol})
         await self._record(found, {one.symbol: one for one in wanted})
         rt.markets.note_examined(name, now_us)
         self._examined.update((name, one.symbol) for one in wanted)
@@ -206,8 +216,15 @@ class MarketWatch:
         now_us = self._runtime.board.now_us(name)
         symbols = {one.symbol: one for one in self._wanted.get(name, ())}
         await self._record(
-            [MarketState(name, symbol, Lifecycle.CLOSED, reason[:500], now_us) for symbol in ("", *symbols)], symbols
+            [
+                MarketState(name, symbol, Lifecycle.CLOSED, reason[:REASON_MAX], now_us, self._market_id(name, symbol))
+                for symbol in ("", *symbols)
+            ],
+            symbols,
         )
+
+    def _market_id(self, name: str, symbol: str) -> str:
+        return self._runtime.markets.get(name, symbol).market_id
 
     async def _record(self, found: Collection[MarketState], wanted: Mapping[str, WantedSymbol]) -> None:
         """Write the states that are news, then go by them."""
@@ -216,11 +233,12 @@ class MarketWatch:
         news = {
             state: was
             for state, was in before.items()
-            if (state.state, state.reason) != (was.state, was.reason) or not was.since_us
+            if (state.state, state.reason, state.market_id) != (was.state, was.reason, was.market_id)
+            or not was.since_us
         }
         # First the ledger, then the state: who is killed in between finds the old state, and does both again.
         for state, was in news.items():
-            if is_gone(was) and is_served(state) and state.symbol:
+            if is_gone(was) and (is_served(state) or not is_gone(state)) and state.symbol:
                 await self._take_back(wanted[state.symbol])
         await self._runtime.store.set_state(*news)
         for state, was in news.items():

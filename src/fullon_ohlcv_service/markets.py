@@ -1,7 +1,7 @@
 """Which markets are traded, as their venues' listings say (pure), and what every collector goes by."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fullon_exchange.clock import MINUTE_US
 from fullon_exchange.interface import Listing
@@ -14,6 +14,10 @@ UNSUPPORTED = "unsupported"
 """How the reason of a venue begins that cannot be collected from at all."""
 TAKEN_OFF = "delisted: no longer listed"
 """How the reason of a market begins that its venue does not know any more: nothing of it can be asked for."""
+UNREADABLE = "halted: cannot be read"
+"""How the reason of a market begins whose row of the list is malformed: its names are not known for now."""
+RENAMED = "delisted: renamed"
+"""How the reason of a market begins that is not listed under its symbol any more: another market is, or none."""
 OF_STATES = (UNKNOWN, UNSUPPORTED, "halted:", "delisted:", "closed:")
 """How every reason begins of a market that is not active."""
 PAUSE_MAX_US = 24 * 60 * MINUTE_US
@@ -22,19 +26,38 @@ CALM_US = 15 * MINUTE_US
 """Before an examination by this much, what a halted market lacks is not late: it was never published."""
 
 
+REASON_MAX = 500
+"""Characters of a reason that are kept."""
+
+
 def not_listed(exchange: str, symbol: str, listings: Mapping[str, Listing]) -> str:
     """Return the sentence about a symbol that its venue does not list."""
     return f"{UNKNOWN}: {exchange} does not list {symbol}; {describe_unlisted(exchange, symbol, listings)}"
 
 
 def judge(
-    exchange: str, symbol: str, listings: Mapping[str, Listing], *, known: bool, was: MarketState, now_us: int
+    exchange: str,
+    symbol: str,
+    listings: Mapping[str, Listing],
+    *,
+    renamed: Mapping[str, str],
+    unreadable: Collection[str],
+    known: bool,
+    was: MarketState,
+    now_us: int,
 ) -> tuple[Lifecycle, str]:
     """Return the state of a market and why; `known` tells whether it has ever been listed, `was` its state so far.
+
+    `renamed` has the symbols that no longer mean the market that was collected, and how the names have moved;
+    `unreadable` those whose rows of the list cannot be read, which says nothing about their markets.
 
     What may be a pause or the end of a market is a halt, and the end once it has lasted for `PAUSE_MAX_US`.
     """
     listing = listings.get(symbol)
+    if listing is None and symbol in unreadable:
+        return Lifecycle.HALTED, f"{UNREADABLE} in the list of {exchange}"
+    if listing is None and symbol in renamed:
+        return Lifecycle.DELISTED, f"{RENAMED}: {renamed[symbol]}"[:REASON_MAX]
     if listing is None and known:
         return Lifecycle.DELISTED, f"{TAKEN_OFF} by {exchange}"
     if listing is None:
@@ -57,10 +80,10 @@ def is_gone(state: MarketState) -> bool:
 
 
 def is_served(state: MarketState) -> bool:
-    """Tell whether the venue still answers for a market's past."""
+    """Tell whether the venue still answers for a market's past, and can be asked for it."""
     if state.state is Lifecycle.DELISTED:
-        return not state.reason.startswith((TAKEN_OFF, UNKNOWN))
-    return state.state is not Lifecycle.CLOSED
+        return not state.reason.startswith((TAKEN_OFF, RENAMED, UNKNOWN))
+    return state.state is not Lifecycle.CLOSED and not state.reason.startswith(UNREADABLE)
 
 
 class Markets:

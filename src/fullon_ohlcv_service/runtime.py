@@ -5,9 +5,10 @@ import os
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from fullon_cache import ClosedCandles, ProcessCache, TradesCache
 from fullon_exchange import open_exchange
@@ -18,6 +19,7 @@ from fullon_exchange.origin import resolve
 from fullon_exchange.proxies import check_proxies
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series
+from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.closings import Closings
 from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.disk_watch import DiskWatch
@@ -29,11 +31,16 @@ REACH_FIRST_S = 1.0
 REACH_MAX_S = 60.0
 
 
+ReadMarketIds = Callable[[str], Awaitable[Mapping[str, str]]]
+"""Returns which markets the symbols of an exchange mean, by its own ids, as far as they have been collected."""
+
+
 class Exchanges:
     """The venues, each opened once on first use, reached with endless patience and closed together."""
 
-    def __init__(self, clock: Clock, board: StatusBoard, page_rows: int) -> None:
+    def __init__(self, clock: Clock, board: StatusBoard, page_rows: int, read_market_ids: ReadMarketIds) -> None:
         self._clock = clock
+        self._read_market_ids = read_market_ids
         self._board = board
         self._page_rows = page_rows
         self._log = get_component_logger("fullon.ohlcv.daemon")
@@ -43,16 +50,18 @@ class Exchanges:
         self._stack = AsyncExitStack()
 
     async def get(self, name: str) -> Exchange:
-        """Return the open venue `name`.
+        """Return the open venue `name`, its symbols pinned to the markets that were collected so far.
 
         Raises:
             UnknownExchange, NotSupported: no such venue; names near ones.
+            StorageError: the ids of its markets cannot be read.
         """
         if (known := self._open.get(name)) is not None:
             return known  # without the lock, which is held for as long as the exchange cannot be reached
         async with self._locks.setdefault(name, asyncio.Lock()):
             if name not in self._open:
                 exchange = open_exchange(name, clock=self._clock, page_rows=self._page_rows)
+                exchange.pin(await self._read_market_ids(name))
                 self._open[name] = await self._stack.enter_async_context(exchange)
                 self._board.clocks[name] = exchange.clock
             return self._open[name]
@@ -93,6 +102,12 @@ class Exchanges:
     def _say_unreachable(self, name: str, why: str) -> None:
         if self._board.set_venue_problem(name, why):
             self._log.warning("cannot be reached; the others go on, it is tried again for ever", exchange=name, why=why)
+
+
+async def read_market_ids(store: TimeseriesStore, exchange: str) -> dict[str, str]:
+    """Return the recorded ids of an exchange's markets by symbol; see `ReadMarketIds`."""
+    states = await store.read_states(exchange)
+    return {symbol: state.market_id for (_, symbol), state in states.items() if state.market_id}
 
 
 @dataclass
@@ -175,7 +190,7 @@ async def open_runtime(config: OhlcvServiceConfig | None = None) -> AsyncIterato
         process_cache = await stack.enter_async_context(ProcessCache())
         closed_candles = await stack.enter_async_context(ClosedCandles())
         board = StatusBoard(clock)
-        exchanges = Exchanges(clock, board, config.historical_limit)
+        exchanges = Exchanges(clock, board, config.historical_limit, partial(read_market_ids, store))
         stack.push_async_callback(exchanges.close)
         closings = Closings(clock, store, closed_candles)
         yield Runtime(config, clock, store, trades_cache, process_cache, exchanges, Claims(), board, closings)

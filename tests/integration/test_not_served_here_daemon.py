@@ -13,6 +13,10 @@ from fullon_ohlcv_service.runtime import Exchanges
 from fullon_ohlcv_service.status import StatusBoard
 
 
+async def no_market_ids(_: str) -> dict[str, str]:
+    return {}
+
+
 async def test_a_country_that_is_refused_is_a_problem_of_the_exchange_logged_once(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -24,7 +28,7 @@ async def test_a_country_that_is_refused_is_a_problem_of_the_exchange_logged_onc
     async with OddExchange("binance", answers) as odd:
         odd.answers["/api/v3/exchangeInfo"] = lambda _: web.json_response(refusal, status=451)
         monkeypatch.setenv(odd.variable, odd.origin)
-        exchanges = Exchanges(clock, board, 1000)
+        exchanges = Exchanges(clock, board, 1000, no_market_ids)
         try:
             reaching = asyncio.create_task(exchanges.reach("binance"))
             await eventually(lambda: len(odd.asked) >= 4, "asked again and again")

@@ -7,6 +7,7 @@ from fullon_exchange.interface import Listing
 from fullon_ohlcv.records import Lifecycle, MarketState
 from fullon_ohlcv_service.markets import CALM_US, PAUSE_MAX_US, Markets, is_gone, is_served, judge
 
+RENAMED = {"OLD/USD": "the market OLD is listed as NEW/USD now"}
 NOW = 1_767_225_600_000_000
 LISTINGS = {
     "BTC/USD": Listing("BTC/USD", "BTC", "USD", True),
@@ -24,6 +25,8 @@ ABSENT = "unknown symbol: kraken does not list"
         ("ADA/USD", True, Lifecycle.HALTED, "halted: kraken", False, True),
         ("LUNA/USD", True, Lifecycle.DELISTED, "delisted: kraken lists it", True, True),
         ("UST/USD", True, Lifecycle.DELISTED, "delisted: no longer listed by kraken", True, False),
+        ("OLD/USD", True, Lifecycle.DELISTED, "delisted: renamed: the market OLD is listed as NEW/USD", True, False),
+        ("MAL/USD", True, Lifecycle.HALTED, "halted: cannot be read in the list of kraken", False, False),
         ("XBT/USD", False, Lifecycle.DELISTED, f"{ABSENT} XBT/USD; did you mean BTC/USD?", False, False),
         ("BTC/USDX", False, Lifecycle.DELISTED, f"{ABSENT} BTC/USDX; did you mean BTC/USD?", False, False),
         ("BTC/USD:USD", False, Lifecycle.DELISTED, f"{ABSENT} BTC/USD:USD; that is a future: `kr", False, False),
@@ -33,7 +36,9 @@ def test_a_state_follows_from_the_listings_and_says_what_can_still_be_had(
     symbol: str, known: bool, state: Lifecycle, words: str, gone: bool, served: bool
 ) -> None:
     was = MarketState("kraken", symbol, Lifecycle.ACTIVE)
-    judged, reason = judge("kraken", symbol, LISTINGS, known=known, was=was, now_us=NOW)
+    judged, reason = judge(
+        "kraken", symbol, LISTINGS, renamed=RENAMED, unreadable={"MAL/USD"}, known=known, was=was, now_us=NOW
+    )
     assert judged is state
     assert reason.startswith(words)
     market = MarketState("kraken", symbol, judged, reason, NOW)
@@ -53,7 +58,12 @@ def test_a_state_follows_from_the_listings_and_says_what_can_still_be_had(
 def test_a_break_is_a_halt_until_it_lasts(was: Lifecycle, halted_for_us: int, expected: Lifecycle) -> None:
     listings = {"ADA/USDT": Listing("ADA/USDT", "ADA", "USDT", False, delisted_if_lasting=True)}
     before = MarketState("binance", "ADA/USDT", was, "", NOW - halted_for_us)
-    assert judge("binance", "ADA/USDT", listings, known=True, was=before, now_us=NOW)[0] is expected
+    assert (
+        judge(
+            "binance", "ADA/USDT", listings, renamed=RENAMED, unreadable={"MAL/USD"}, known=True, was=before, now_us=NOW
+        )[0]
+        is expected
+    )
 
 
 def test_of_a_closed_venue_what_is_missing_is_gone_and_of_an_unsupported_one_unknown() -> None:

@@ -1,13 +1,17 @@
 """`fullon-ohlcv symbols`: what is collected."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 import typer
 
 from fullon_exchange import open_exchange
 from fullon_exchange.interface import Listing
-from fullon_exchange.names import describe_unlisted, own_names
+from fullon_exchange.listings import namesake
+from fullon_exchange.names import describe_unlisted, own_names, read_name
+from fullon_ohlcv.records import Lifecycle, MarketState
+from fullon_ohlcv.store import TimeseriesStore
 from fullon_ohlcv_service.columns import Column, print_table
 from fullon_ohlcv_service.commands.admin import Admin, open_admin
 from fullon_ohlcv_service.commands.completion import complete_symbol
@@ -17,7 +21,9 @@ from fullon_ohlcv_service.commands.names import is_glob, match_glob, read_typed,
 from fullon_ohlcv_service.commands.screen import AsJson, OfExchange, Yes, confirm, make_console, note, print_json
 from fullon_ohlcv_service.commands.session import complete
 from fullon_ohlcv_service.commands.times import say_span
+from fullon_ohlcv_service.config.settings import OhlcvServiceConfig
 from fullon_ohlcv_service.errors import CommandError
+from fullon_ohlcv_service.runtime import read_market_ids
 from fullon_orm.models import Symbol
 
 BACKTEST_DAYS = 30
@@ -32,6 +38,7 @@ COLUMNS = (
     Column("active"),
     Column("trades kept", right=True),
     Column("candles kept", right=True),
+    Column("market"),
 )
 KEEP_HELP = "Days that its {} are kept: a number, `all`, or `default` for the setting."
 app = typer.Typer(
@@ -69,6 +76,7 @@ def list_symbols(exchange: OfExchange = None, as_json: AsJson = False) -> None:
             "yes" if one["active"] else "no",
             describe_keep(one["keep_trades_days"]),
             describe_keep(one["keep_candles_days"]),
+            str(one["problem"] or one["market_id"]),
         ]
         for one in found
     ]
@@ -81,6 +89,8 @@ async def _list(exchange: str | None) -> list[dict[str, object]]:
     async with open_admin() as admin:
         if exchange is not None and exchange not in admin.accounts:
             raise CommandError(f"{exchange} is not collected; collected are {', '.join(sorted(admin.accounts))}")
+        async with _open_store() as store:
+            states = await store.read_states(exchange)
         return [
             {
                 "exchange": venue,
@@ -89,11 +99,19 @@ async def _list(exchange: str | None) -> list[dict[str, object]]:
                 "active": one.active and admin.accounts[venue].active,
                 "keep_trades_days": one.keep_trades_days,
                 "keep_candles_days": one.keep_candles_days,
+                "market_id": state.market_id,
+                "state": state.state.value,
+                "problem": state.reason,
             }
             for venue in sorted(admin.accounts)
             if exchange in (None, venue)
             for one in sorted((await admin.symbols_of(venue)).values(), key=lambda one: one.symbol)
+            for state in [states.get((venue, one.symbol), MarketState(venue, one.symbol, Lifecycle.ACTIVE))]
         ]
+
+
+def _open_store() -> AbstractAsyncContextManager[TimeseriesStore]:
+    return TimeseriesStore.open(test=OhlcvServiceConfig.from_env().test_mode)
 
 
 @app.command()
@@ -125,8 +143,15 @@ async def add_symbols(names: Sequence[str], exchange: str | None, days: int, *, 
 
 async def _add_to(admin: Admin, venue: str, symbols: Sequence[str], days: int, *, yes: bool) -> None:
     console = make_console()
+    async with _open_store() as store:
+        market_ids = await read_market_ids(store, venue)
     async with open_exchange(venue) as opened:
+        opened.pin(market_ids)
         listings = await opened.fetch_listings()
+        renamed = opened.renamed()
+        for symbol in symbols:
+            for name in read_name(symbol, dict.fromkeys(renamed, ())):
+                raise CommandError(_describe_renamed(venue, name, renamed[name], listings))
         known = await admin.symbols_of(venue)
         chosen = [one for symbol in symbols for one in match_listed(venue, symbol, listings)]
         new = sorted({name for name in chosen if name not in known or not known[name].active})
@@ -149,6 +174,15 @@ async def _add_to(admin: Admin, venue: str, symbols: Sequence[str], days: int, *
         else:
             await admin.db.symbols.add_symbol(_symbol(admin, venue, listings[name], days))
     console.print(f"{venue}: added {what} with {days} days of history{takes}")
+
+
+def _describe_renamed(venue: str, symbol: str, why: str, listings: Mapping[str, Listing]) -> str:
+    """Return why a symbol is not collected whose name has moved, and how its other market is."""
+    apart = [name for name in listings if name.startswith(namesake(symbol, ""))]
+    if not apart:
+        return f"{venue}: {why}"
+    command = say_command(f"symbols add '{venue}:{apart[0]}'")
+    return f"{venue}: {why}; {command} collects the other market"
 
 
 def match_listed(venue: str, symbol: str, listings: Mapping[str, Listing]) -> list[str]:

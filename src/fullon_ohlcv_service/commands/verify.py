@@ -15,6 +15,7 @@ from fullon_ohlcv_service.commands.session import Ledger, complete, open_ledger
 from fullon_ohlcv_service.commands.store_report import check_store
 from fullon_ohlcv_service.commands.times import iso, parse_range
 from fullon_ohlcv_service.config.database_config import WantedSymbol
+from fullon_ohlcv_service.runtime import read_market_ids
 
 SHOWN_MAX = 50
 KEPT_MAX = 10_000
@@ -72,6 +73,7 @@ async def _verify(
 
 async def _verify_one(ledger: Ledger, one: WantedSymbol, interval: Interval) -> dict[str, Any]:
     async with open_exchange(one.exchange) as exchange:
+        exchange.pin(await read_market_ids(ledger.store, one.exchange))
         channel = "trades" if exchange.traits.candles_from_trades else "candles1m"
         series = await ledger.store.series(one.exchange, one.symbol, channel)
         minutes = rows = 0

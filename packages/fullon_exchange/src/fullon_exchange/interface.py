@@ -137,6 +137,9 @@ class Exchange(Protocol):
     def renamed(self) -> Mapping[str, str]:
         """Return the pinned symbols that are not listed since their names mean other markets, and what is known."""
 
+    def unreadable(self) -> Collection[str]:
+        """Return the pinned symbols that are not listed since the rows of their markets cannot be read."""
+
     def fetch_candles(
         self, symbol: str, timeframe: str, start_us: int, end_us: int, *, urgency: Urgency = Urgency.BACKFILL
     ) -> AsyncIterator[Page[Candle]]:

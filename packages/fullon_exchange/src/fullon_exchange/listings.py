@@ -69,6 +69,8 @@ class Pins:
         self._logged: dict[str, set[str]] = {}
         self.renamed: dict[str, str] = {}
         """By pinned symbol: why nothing is listed under it, where its name has come to mean another market."""
+        self.unreadable: set[str] = set()
+        """Pinned symbols that nothing is listed under because the rows of their markets cannot be read."""
 
     def pin(self, ids: Mapping[str, str]) -> None:
         """Let these symbols mean these markets; a symbol that is pinned already keeps its market."""
@@ -79,20 +81,23 @@ class Pins:
 
         A pinned market whose row could not be read this time stays as it was `before`.
         """
-        self.renamed = {}
+        self.renamed, self.unreadable = {}, set()
         for symbol, market_id in self.ids.items():
             holder = listings.get(symbol)
             if holder is not None and holder.market_id == market_id:
                 continue
             own = _find(listings, symbol, market_id)
-            if own is None and symbol in before and any(f'"{market_id}"' in row for row in listings.malformed):
-                own = before[symbol]
+            is_malformed = own is None and any(f'"{market_id}"' in row for row in listings.malformed)
+            if is_malformed:
+                own = before.get(symbol)
             if holder is not None:
                 del listings[symbol]
                 listings.name_apart(holder)
             if own is not None:
                 listings.pop(namesake(symbol, market_id), None)
                 listings[symbol] = replace(own, symbol=symbol)
+            elif is_malformed:
+                self.unreadable.add(symbol)
             elif why := _renamed(listings, symbol, market_id, holder or _namesake_of(listings, symbol)):
                 self.renamed[symbol] = why
         self._report(listings)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Self
@@ -113,6 +113,10 @@ class NativeExchange:
     def renamed(self) -> Mapping[str, str]:
         """Return the pinned symbols that are not listed since their names mean other markets, and what is known."""
         return self._pins.renamed
+
+    def unreadable(self) -> Collection[str]:
+        """Return the pinned symbols that are not listed since the rows of their markets cannot be read."""
+        return self._pins.unreadable
 
     async def fetch_listing(self, symbol: str) -> Listing:
         """Return one market, looked for again where it is missing from older listings.

@@ -698,15 +698,16 @@ WHERE series_id = $1 AND timestamp >= at_us($2) AND timestamp < at_us($3)
 ORDER BY revision_id
 
 -- name: set_states
-INSERT INTO market_states (exchange, symbol, state, reason, since)
-SELECT exchange, symbol, state, reason, at_us(since_us)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
-    AS given(exchange, symbol, state, reason, since_us)
+INSERT INTO market_states (exchange, symbol, state, reason, since, market_id)
+SELECT exchange, symbol, state, reason, at_us(since_us), market_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+    AS given(exchange, symbol, state, reason, since_us, market_id)
 ON CONFLICT (exchange, symbol) DO UPDATE SET
-    state = excluded.state, reason = excluded.reason, since = excluded.since
+    state = excluded.state, reason = excluded.reason, since = excluded.since,
+    market_id = CASE market_states.market_id WHEN '' THEN excluded.market_id ELSE market_states.market_id END
 
 -- name: read_states
-SELECT exchange, symbol, state, reason, us_of(since) AS since_us FROM market_states
+SELECT exchange, symbol, state, reason, us_of(since) AS since_us, market_id FROM market_states
 WHERE $1::text IS NULL OR exchange = $1
 
 -- name: tally

@@ -167,6 +167,8 @@ class MarketState(NamedTuple):
     state: Lifecycle
     reason: str = ""
     since_us: int = 0
+    market_id: str = ""
+    """The exchange's own id of the market; empty until it is first listed, once recorded it stays."""
 
 
 class CoverageRun(NamedTuple):

@@ -530,6 +530,8 @@ class TimeseriesStore:
                 _check_name("symbol", one.symbol)
             if one.reason:
                 checked_reason(one.reason)
+            if one.market_id:
+                _check_name("market id", one.market_id)
         if not states:
             return
         latest = {(one.exchange, one.symbol): one for one in states}
@@ -544,7 +546,7 @@ class TimeseriesStore:
             return {}
         async with self.connection("read market states") as connection:
             rows = await connection.fetch(statement("read_states"), exchange)
-        return {(row[0], row[1]): MarketState(row[0], row[1], Lifecycle(row[2]), row[3], row[4]) for row in rows}
+        return {(row[0], row[1]): MarketState(row[0], row[1], Lifecycle(row[2]), *row[3:]) for row in map(tuple, rows)}
 
     async def init_symbol(self, exchange: str, symbol: str, main: str = "view") -> bool:
         """Create the documented relations `<exchange>.<symbol>_trades`, `_candles1m`, `_candles1m_view`, `_ohlcv`.

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from aiohttp import web
 
-from fullon_simulator.faults_message import UNREADABLE, Message, read
+from fullon_simulator.faults_message import UNREADABLE, Message, read, write
 from fullon_simulator.sockets import Connection, Frame
 from fullon_simulator.spec import SymbolSpec
 
@@ -148,6 +148,47 @@ class Dialect(ABC):
     @abstractmethod
     def mark(self, text: str, symbol: str, state: str) -> str:
         """Return the list of markets `text` with one of them `halted` or `delisted`."""
+
+    def relist(self, text: str, symbol: str, how: str) -> str:
+        """Return the list of markets `text` with one of them listed in another way.
+
+        `how` is `malformed`, `renamed` (its id stays), or where another market of its name stands: `before` it, `after`
+        it or `instead` of it.
+        """
+        body = read(text)
+        found: list[tuple[str, Any]] = []
+        for market_id, row in self.listed(body):
+            if self.symbols.get(market_id) != symbol:
+                found.append((market_id, row))
+            elif how in ("malformed", "renamed"):
+                found.append(
+                    (market_id, self.malformed_row(row) if how == "malformed" else self.renamed_row(body, row))
+                )
+            else:
+                own, other = (market_id, row), self.namesake_row(body, market_id, row)
+                found += {"before": [other, own], "after": [own, other], "instead": [other]}[how]
+        self.put_listed(body, found)
+        return write(body)
+
+    @abstractmethod
+    def listed(self, body: Any) -> list[tuple[str, Any]]:
+        """Return the markets of a list with their ids; none of what is no list."""
+
+    @abstractmethod
+    def put_listed(self, body: Any, found: Sequence[tuple[str, Any]]) -> None:
+        """Make these the markets of a list."""
+
+    @abstractmethod
+    def malformed_row(self, row: Any) -> Any:
+        """Return a market that cannot be read."""
+
+    @abstractmethod
+    def renamed_row(self, body: Any, row: Any) -> Any:
+        """Return a market under another name."""
+
+    @abstractmethod
+    def namesake_row(self, body: Any, market_id: str, row: Any) -> tuple[str, Any]:
+        """Return another market of the same name, and its id."""
 
     def without(self, request: web.Request, *names: str, **instead: str) -> web.Request:
         """Return the request without some parameters of its query, and with others."""

@@ -17,6 +17,7 @@ from fullon_simulator.spec import SymbolSpec
 from fullon_simulator.timeframes import BINANCE, KRAKEN
 from fullon_simulator.wire import iso_us
 
+_RENAMED = "RENAMED"
 _LONG_PRICES = ("open", "high", "low", "close")
 _SHORT_PRICES = ("o", "h", "l", "c")
 
@@ -109,6 +110,22 @@ class KrakenDialect(Dialect):
             if self.symbols.get(name) == symbol:
                 pair["status"] = "limit_only" if state == "limited" else "cancel_only"
         return write(body)
+
+    def listed(self, body: Any) -> list[tuple[str, Any]]:
+        return list(body.get("result", {}).items())
+
+    def put_listed(self, body: Any, found: Sequence[tuple[str, Any]]) -> None:
+        if found:
+            body["result"] = dict(found)
+
+    def malformed_row(self, row: Any) -> Any:
+        return row | {"wsname": None}
+
+    def renamed_row(self, body: Any, row: Any) -> Any:
+        return row | {"base": _RENAMED, "wsname": f"{_RENAMED}/{row['wsname'].partition('/')[2]}"}
+
+    def namesake_row(self, body: Any, market_id: str, row: Any) -> tuple[str, Any]:
+        return f"{market_id}2", row | {"altname": f"{row['altname']}2"}
 
 
 class BinanceDialect(Dialect):
@@ -208,6 +225,22 @@ class BinanceDialect(Dialect):
                 market["status"] = {"halted": "HALT", "limited": "TRADING"}.get(state, "BREAK")
         return write(body)
 
+    def listed(self, body: Any) -> list[tuple[str, Any]]:
+        return [(market["symbol"], market) for market in body.get("symbols", ())]
+
+    def put_listed(self, body: Any, found: Sequence[tuple[str, Any]]) -> None:
+        if found:
+            body["symbols"] = [market for _, market in found]
+
+    def malformed_row(self, row: Any) -> Any:
+        return row | {"baseAsset": None}
+
+    def renamed_row(self, body: Any, row: Any) -> Any:
+        return row | {"baseAsset": _RENAMED}
+
+    def namesake_row(self, body: Any, market_id: str, row: Any) -> tuple[str, Any]:
+        return f"{market_id}2", row | {"symbol": f"{market_id}2"}
+
     def farewell(self, now_us: int) -> str:
         return _compact({"e": "serverShutdown", "E": now_us // 1000})
 
@@ -305,6 +338,35 @@ class HyperliquidDialect(Dialect):
                 market["isDelisted"] = True
         return write(body)
 
+    def listed(self, body: Any) -> list[tuple[str, Any]]:
+        return [(market["name"], market) for market in _meta(body).get("universe", ())]
+
+    def put_listed(self, body: Any, found: Sequence[tuple[str, Any]]) -> None:
+        if found:
+            _meta(body)["universe"] = [market for _, market in found]
+
+    def malformed_row(self, row: Any) -> Any:
+        return row | {"name": None}
+
+    def renamed_row(self, body: Any, row: Any) -> Any:
+        if "tokens" in row:
+            return self._with_token(body, row, _RENAMED)
+        return row | {"name": f"{row['name']}{_RENAMED}"}  # a perpetual has no id but its name
+
+    def namesake_row(self, body: Any, market_id: str, row: Any) -> tuple[str, Any]:
+        if "tokens" not in row:
+            return market_id, row
+        return f"{market_id}2", self._with_token(body, row, None) | {"name": f"{market_id}2"}
+
+    def _with_token(self, body: Any, row: Any, name: str | None) -> Any:
+        """Return a spot market of another token, which has this name or that of the market's own."""
+        tokens = _meta(body)["tokens"]
+        base, quote = row["tokens"]
+        (token,) = (one for one in tokens if one["index"] == base)
+        other = token | {"index": max(one["index"] for one in tokens) + 1, "name": name or token["name"]}
+        tokens.append(other)
+        return row | {"tokens": [other["index"], quote]}
+
     def _symbol(self, key: str) -> Callable[[Any], str]:
         return lambda row: self.symbols.get(row[key], "")
 
@@ -394,6 +456,22 @@ class BitmexDialect(Dialect):
                 market["state"] = {"delisted": "Settled", "limited": "Open"}.get(state, "Closed")
         return write(body)
 
+    def listed(self, body: Any) -> list[tuple[str, Any]]:
+        return [(market["symbol"], market) for market in body] if isinstance(body, list) else []
+
+    def put_listed(self, body: Any, found: Sequence[tuple[str, Any]]) -> None:
+        if found:
+            body[:] = [market for _, market in found]
+
+    def malformed_row(self, row: Any) -> Any:
+        return row | {"symbol": None}
+
+    def renamed_row(self, body: Any, row: Any) -> Any:
+        return row | {"underlying": _RENAMED, "rootSymbol": _RENAMED}
+
+    def namesake_row(self, body: Any, market_id: str, row: Any) -> tuple[str, Any]:
+        return f"{market_id}2", row | {"symbol": f"{market_id}2"}
+
     def _symbol(self, row: Any) -> str:
         return self.symbols.get(row["symbol"], "") if isinstance(row, dict) else ""
 
@@ -408,6 +486,11 @@ DIALECTS: Mapping[str, Callable[[Sequence[SymbolSpec]], Dialect]] = {
 
 async def _body(request: web.Request) -> str:
     return request.match_info.get(ASKED) or await request.text()
+
+
+def _meta(body: Any) -> dict[str, Any]:
+    meta = body[0] if isinstance(body, list) and body else body
+    return meta if isinstance(meta, dict) else {}
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -6,7 +6,18 @@ from typing import Any
 
 from fullon_simulator.faults import Fault
 from fullon_simulator.faults_frames import Corrupt, Garbage, Late, Reorder, Repeat, Stall, Truncate
-from fullon_simulator.faults_market import ClockAhead, Close, Delist, Down, Halt, Maintenance, Skew
+from fullon_simulator.faults_market import (
+    ClockAhead,
+    Close,
+    Delist,
+    Down,
+    DuplicateName,
+    Halt,
+    Maintenance,
+    MalformedListing,
+    RenamedMarket,
+    Skew,
+)
 from fullon_simulator.faults_rest import (
     HalfBody,
     HangAnswers,
@@ -43,6 +54,7 @@ KINDS: Mapping[str, type[Fault]] = MappingProxyType(
             *(Status, Refusal, Html, HangAnswers, ResetAnswers, HalfBody, SlowBody),
             *(ShortPages, IgnoreSince, StuckPages, NoneRows, WithoutRunning),
             *(Down, Skew, ClockAhead, Halt, Maintenance, Delist, Close),
+            *(MalformedListing, RenamedMarket, DuplicateName),
         )
     }
 )

@@ -1,6 +1,6 @@
 """Faults of a venue as a whole, and of its markets: those that are facts change the truth too."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,6 +8,7 @@ from aiohttp import web
 
 from fullon_simulator.clock import SECOND_US
 from fullon_simulator.faults import Fault, rewritten
+from fullon_simulator.faults_dialect import Dialect
 from fullon_simulator.faults_message import UNREADABLE
 from fullon_simulator.faults_parameters import choice, number, whole, word
 from fullon_simulator.sockets import Connection, Frame
@@ -103,18 +104,14 @@ class _StopsTrading(Fault):
         return self.state
 
     async def marked(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-        """Return a list of markets with theirs marked; one that another fault has spoiled as it is."""
-        if not isinstance(response, web.Response) or not response.text:
-            return response
-        if (await self.scene.dialect.about(request)).channel != "listings":
-            return response
-        text = response.text
-        try:
+        """Return a list of markets with theirs marked."""
+
+        def mark(text: str) -> str:
             for symbol in self.marks():
                 text = self.scene.dialect.mark(text, symbol, self.listed_as())
-        except UNREADABLE:
-            return response
-        return rewritten(response, text)
+            return text
+
+        return await _relisted(self.scene.dialect, request, response, mark)
 
 
 @dataclass(kw_only=True)
@@ -193,6 +190,76 @@ class Delist(_StopsTrading):
     async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         """Mark it in the list of markets, if it is still there."""
         return await self.marked(request, response)
+
+
+@dataclass(kw_only=True)
+class _Relists(Fault):
+    """Lists a market in another way; it trades on."""
+
+    symbol: str | None = word(None, "which; else one of them")
+    _chosen: str = field(init=False, default="", repr=False, compare=False)
+
+    def begin(self) -> None:
+        """Choose it."""
+        self._chosen = self.symbol or self.scene.random.choice(list(self.scene.venue.tapes))
+        self.done[self._chosen] += 1
+
+    def how(self) -> str:
+        """Return how it is listed; see `Dialect.relist`."""
+        raise NotImplementedError
+
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Change the list of markets."""
+        dialect = self.scene.dialect
+        return await _relisted(dialect, request, response, lambda text: dialect.relist(text, self._chosen, self.how()))
+
+
+@dataclass(kw_only=True)
+class MalformedListing(_Relists):
+    """Lists a market with null where its name should be."""
+
+    kind = "malformed_listing"
+
+    def how(self) -> str:
+        """Return that."""
+        return "malformed"
+
+
+@dataclass(kw_only=True)
+class RenamedMarket(_Relists):
+    """Lists a market under another name; its id stays where the venue has one, and what it streams and serves."""
+
+    kind = "renamed_market"
+
+    def how(self) -> str:
+        """Return that."""
+        return "renamed"
+
+
+@dataclass(kw_only=True)
+class DuplicateName(_Relists):
+    """Lists another market with the name of one, which is unknown wherever it is asked for."""
+
+    kind = "duplicate_name"
+    place: str = choice("before", "where the other stands", of=("before", "after", "instead"))
+
+    def how(self) -> str:
+        """Return where."""
+        return self.place
+
+
+async def _relisted(
+    dialect: Dialect, request: web.Request, response: web.StreamResponse, change: Callable[[str], str]
+) -> web.StreamResponse:
+    """Return a list of markets changed; one that another fault has spoiled, and any other answer, as it is."""
+    if not isinstance(response, web.Response) or not response.text:
+        return response
+    if (await dialect.about(request)).channel != "listings":
+        return response
+    try:
+        return rewritten(response, change(response.text))
+    except UNREADABLE:
+        return response
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -220,4 +222,43 @@ async def test_maintenance_cuts_sockets_halts_every_market_and_ends_with_all_of_
     async with one.ask("listings") as answer:
         status = one.venue.status_of(json.loads(await answer.text()), one.first)
     assert status == {"kraken": "limit_only", "binance": "TRADING", "hyperliquid": False, "bitmex": "Open"}[name]
+    await one.is_well()
+
+
+LISTED: dict[str, Callable[[Any], list[Any]]] = {
+    "kraken": lambda body: list(body["result"].items()),
+    "binance": lambda body: body["symbols"],
+    "hyperliquid": lambda body: body["universe"],
+    "bitmex": lambda body: [(row["symbol"], row["underlying"]) for row in body],
+}
+
+
+@every_venue
+async def test_a_market_is_listed_malformed_under_another_name_or_beside_its_namesake_and_trades_on(
+    client: Clients, name: str
+) -> None:
+    one = client(name)
+
+    async def listed() -> list[Any]:
+        async with one.ask("listings") as answer:
+            return LISTED[name](json.loads(await answer.text()))
+
+    ordinary = await listed()
+    async with one.connect() as socket:
+        await one.subscribe(socket, "trades", one.first)
+        for kind, place, more in (
+            ("malformed_listing", None, 0),
+            ("renamed_market", None, 0),
+            ("duplicate_name", "before", 1),
+            ("duplicate_name", "after", 1),
+            ("duplicate_name", "instead", 0),
+        ):
+            episode = one.begin(kind, symbol=one.first, **({} if place is None else {"place": place}))
+            found = await listed()
+            assert len(found) == len(ordinary) + more
+            if kind != "duplicate_name" or name != "hyperliquid":  # whose perpetuals are known by their names alone
+                assert len([row for row in found if row not in ordinary]) == 1
+            one.market.faults.heal(episode)
+            assert await listed() == ordinary
+    assert not one.market.truth(name, one.first).pauses
     await one.is_well()
