@@ -136,7 +136,7 @@ def bitcoin() -> dict[str, Any]:
 
 
 @pytest.fixture
-def venues(bitcoin: dict[str, Any]) -> dict[str, list[SymbolSpec]]:
+def market_specs(bitcoin: dict[str, Any]) -> dict[str, list[SymbolSpec]]:
     """The exchanges of the market and their symbols; a module may have others."""
     return {
         "kraken": [SymbolSpec("BTC/USD", **bitcoin), SymbolSpec("ADA/USD", kind="quiet", price=0.5)],
@@ -146,12 +146,12 @@ def venues(bitcoin: dict[str, Any]) -> dict[str, list[SymbolSpec]]:
 
 @pytest.fixture
 async def market(
-    fresh_databases: None, speed: float, venues: dict[str, list[SymbolSpec]], monkeypatch: pytest.MonkeyPatch
+    fresh_databases: None, speed: float, market_specs: dict[str, list[SymbolSpec]], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SimulatedMarket]:
     """Two small venues whose minutes last three seconds; the environment points at them."""
     set_market_clock(monkeypatch, speed)
     monkeypatch.setenv("OHLCV_COLLECTION_INTERVAL", "60")
-    async with SimulatedMarket(venues, seed=5) as running:
+    async with SimulatedMarket(market_specs, seed=5) as running:
         for name, value in running.environment().items():
             monkeypatch.setenv(name, value)
         yield running

@@ -28,7 +28,7 @@ async def runtime(market: SimulatedMarket, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 @pytest.fixture
-def venues() -> dict[str, list[SymbolSpec]]:
+def market_specs() -> dict[str, list[SymbolSpec]]:
     bitcoin: dict[str, Any] = {"kind": "busy", "price": 60_000.0}
     return {
         "kraken": [SymbolSpec("BTC/USD", **bitcoin)],
