@@ -2,9 +2,11 @@
 
     python tests/soak/soaking.py --minutes 10 --seed 7
 
-Faults for `minutes` of real time on an accelerated clock (several at once; the daemon, PostgreSQL and Redis killed with
--9 besides), then quiet until everything is repaired, then the audit: every candle and trade equal to the tape, every
-minute classified. One table at the end; exit code 1 where anything is lost, twice, wrong or misclassified.
+At first the daemon is away for longer than `backtest`. Then faults for `minutes` of real time on an accelerated clock,
+several at once; besides, the daemon, PostgreSQL and Redis are killed with -9, rows are deleted by somebody else, and
+the disk of the embedded servers is full for seconds (as root: it is a file system of its own). Retention removes what
+is older than `keep_days`. Then quiet until everything is repaired, then the audit: every candle and trade equal to the
+tape, every minute classified. One table at the end; exit code 1 where anything is lost, twice, wrong or misclassified.
 """
 
 import argparse
@@ -14,12 +16,14 @@ import random
 import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -46,6 +50,8 @@ VENUES = ("kraken", "binance", "hyperliquid", "bitmex")
 CLOCKS_AHEAD_S = (0.0, 0.0, 300.0, 45.0, -45.0, -300.0)
 """How far ahead of the market the clock of a daemon may be that is started again."""
 KILLS = ("kill daemon", "kill PostgreSQL", "kill Redis")
+DELETED, FULL = "rows deleted by others", "full disk"
+DISK_MB = 4_000
 BEGINS_US = 1_768_478_408_000_000
 """2026-01-15 12:00:08 UTC: what a seed found can be found again on another day."""
 
@@ -61,11 +67,19 @@ class Plan:
     speed: float = 10.0
     fault_every_s: float = 30.0
     """Clock seconds between two faults, on average."""
+    fault_max_s: float = 240.0
+    """Clock seconds that a fault lasts at most."""
     kill_every_s: float = 40.0
     """Real seconds between two kills, on average."""
     repair_max_s: float = 480.0
     """Real seconds that may pass until everything is repaired: markets are examined once in an hour of the clock."""
     backtest_days: int = 1
+    away_hours: float = 26.0
+    """For so long nothing runs after the first seconds: longer than `backtest_days`."""
+    keep_days: int = 2
+    """`OHLCV_KEEP_TRADES_DAYS` and `OHLCV_KEEP_CANDLES_DAYS` of the daemon."""
+    mishaps: Sequence[str] = (*KILLS, DELETED, FULL)
+    """What happens besides the faults of the market."""
     without: Sequence[str] = ()
     collect_trades: str = "needed"
     """`OHLCV_COLLECT_TRADES` of the daemon."""
@@ -179,6 +193,8 @@ class Soak:
         self.kinds: dict[str, Suffered] = {}
         self.hurts: list[_Hurt] = []
         self._random = random.Random(f"kills {plan.seed}")
+        self._mishaps = list(plan.mishaps)
+        self._deleted: set[Series] = set()
         self._counted = 0
         self.early: set[str] = set()
         """Series of which something was known of a time that was still to come."""
@@ -187,9 +203,11 @@ class Soak:
         os.environ.update(MarketClock.starting_at(BEGINS_US, speed=self.plan.speed).environment())
         os.environ["OHLCV_COLLECTION_INTERVAL"] = "60"
         os.environ["OHLCV_COLLECT_TRADES"] = self.plan.collect_trades
+        for kept in ("TRADES", "CANDLES"):
+            os.environ[f"OHLCV_KEEP_{kept}_DAYS"] = str(self.plan.keep_days)
         with socket.create_server(("127.0.0.1", 0)) as free:
             os.environ["OHLCV_HTTP_BIND"] = f"127.0.0.1:{free.getsockname()[1]}"
-        with start_servers(self.directory / "servers") as servers:
+        with self._disk() as disk, start_servers(disk / "servers") as servers:
             os.environ.update(servers.environment())
             async with SimulatedMarket(self.plan.venues, seed=self.plan.seed) as market:
                 os.environ.update(market.environment())
@@ -199,9 +217,36 @@ class Soak:
                 await dispose_engines()
                 await self.daemon.start()
                 try:
+                    if self.plan.away_hours:
+                        await self._be_away(market)
                     return await self._suffer(market, servers, wanted)
                 finally:
                     await self.daemon.kill()
+
+    @contextmanager
+    def _disk(self) -> Iterator[Path]:
+        """Give the servers a file system of their own that can be filled; a directory where none can be mounted."""
+        disk = self.directory / "disk"
+        disk.mkdir()
+        options = f"size={DISK_MB}m,mode=0700"
+        command = ("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk))
+        mounted = FULL in self._mishaps and subprocess.run(command, capture_output=True, check=False).returncode == 0
+        if not mounted and FULL in self._mishaps:
+            self.console.print("no file system can be mounted here: the disk is never full")
+            self._mishaps.remove(FULL)
+        try:
+            yield disk
+        finally:
+            if mounted:
+                subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+    async def _be_away(self, market: SimulatedMarket) -> None:
+        """Kill the daemon in its first back-fill, and start it again much later."""
+        await asyncio.sleep(10.0)
+        await self.daemon.kill()
+        market.clock.exchange_us += round(self.plan.away_hours * 3600e6)
+        os.environ.update(market.clock.environment())
+        await self.daemon.start()
 
     async def _suffer(self, market: SimulatedMarket, servers: EmbeddedServers, wanted: set[WantedSymbol]) -> Report:
         clock = Clock.from_env()
@@ -210,7 +255,7 @@ class Soak:
         length_s = plan.minutes * 60 * plan.speed
         market.faults.play(
             market.faults.draw(
-                plan.seed, length_s=length_s, every_s=plan.fault_every_s, for_s=(5.0, 240.0), kinds=kinds
+                plan.seed, length_s=length_s, every_s=plan.fault_every_s, for_s=(5.0, plan.fault_max_s), kinds=kinds
             )
         )
         ends_s = time.monotonic() + plan.minutes * 60
@@ -221,7 +266,8 @@ class Soak:
             self._note_ended(market)
             if time.monotonic() > next_kill_s:
                 next_kill_s = time.monotonic() + self._random.expovariate(1 / plan.kill_every_s)
-                await self._kill(self._random.choice(KILLS), servers, clock)
+                if self._mishaps:
+                    await self._harm(self._random.choice(self._mishaps), servers, wanted, clock)
             await self._note_early(clock)
             await self._note_repaired(wanted, clock)
         market.faults.heal()
@@ -229,11 +275,20 @@ class Soak:
         self.console.print(f"faults are over after {plan.minutes:g} minutes; waiting until all is repaired")
         return await self._audit(market, wanted, clock)
 
-    async def _kill(self, what: str, servers: EmbeddedServers, clock: Clock) -> None:
+    async def _harm(self, what: str, servers: EmbeddedServers, wanted: "set[WantedSymbol]", clock: Clock) -> None:
         if what == "kill daemon":
             await self.daemon.kill()
             await asyncio.sleep(self._random.uniform(0, 3))
             await self.daemon.start(self._random.choice(CLOCKS_AHEAD_S))
+        elif what == DELETED:
+            if not await self._delete_rows(wanted, clock):
+                return
+        elif what == FULL:
+            ballast = self.directory / "disk" / "ballast"
+            await asyncio.to_thread(_fill, ballast)
+            await asyncio.sleep(self._random.uniform(2, 8))
+            ballast.unlink()
+            await asyncio.to_thread(servers.ensure_running)
         else:
             pid = servers.pids()[what.removeprefix("kill ")]
             if pid is not None:
@@ -242,6 +297,40 @@ class Soak:
             await asyncio.to_thread(servers.ensure_running)
         self.kinds.setdefault(what, Suffered()).count += 1
         self.hurts.append(_Hurt(what, list(self.plan.venues), clock.now_us()))
+
+    async def _delete_rows(self, wanted: "set[WantedSymbol]", clock: Clock) -> bool:
+        """Delete up to an hour of candles or trades of a symbol behind the daemon's back; return whether any were."""
+        one = self._random.choice(sorted(wanted))
+        channel = self._random.choice(("candles1m", "trades"))
+        start_us = floor_minute_us(clock.now_us()) - self._random.randrange(60, 20 * 60) * MINUTE_US
+        try:
+            async with _opened(clock) as store:
+                series = await store.find_series(one.exchange, one.symbol, channel)
+                # What is removed a second time on a day is given up.
+                if series is None or series in self._deleted:
+                    return False
+                async with store.connection("delete rows as others do") as connection:
+                    table = "trades" if channel == "trades" else "candles"
+                    status = await connection.execute(
+                        f"DELETE FROM {table} WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3",
+                        series.series_id,
+                        *(datetime.fromtimestamp(at_us / 1e6, UTC) for at_us in (start_us, start_us + 60 * MINUTE_US)),
+                    )
+        except (StorageError, OSError):
+            return False
+        self._deleted.add(series)
+        return int(status.split()[-1]) > 0
+
+    @property
+    def _days(self) -> float:
+        """How many days before now are certainly wanted and kept."""
+        return min(self.plan.backtest_days + self.plan.away_hours / 24, self.plan.keep_days)
+
+    async def _ranges(
+        self, store: TimeseriesStore, wanted: "Sequence[WantedSymbol] | set[WantedSymbol]", end_us: int
+    ) -> dict[Series, tuple[int, int]]:
+        start_us = end_us - round(self._days * DAY_US) + 120 * MINUTE_US
+        return {await store.series(one.exchange, one.symbol, "candles1m"): (start_us, end_us) for one in wanted}
 
     def _note_ended(self, market: SimulatedMarket) -> None:
         for episode in market.faults.past:
@@ -269,7 +358,7 @@ class Soak:
             async with _opened(clock) as store:
                 for hurt in list(self.hurts):
                     end_us = floor_minute_us(hurt.ended_us)
-                    ranges = await _ranges(store, [one for one in wanted if one.exchange in hurt.venues], end_us)
+                    ranges = await self._ranges(store, [one for one in wanted if one.exchange in hurt.venues], end_us)
                     if clock.now_us() > end_us + MINUTE_US and not any((await store.gaps(ranges)).values()):
                         self.hurts.remove(hurt)
                         suffered = self.kinds[hurt.kind]
@@ -280,8 +369,11 @@ class Soak:
 
     async def _audit(self, market: SimulatedMarket, wanted: set[WantedSymbol], clock: Clock) -> Report:
         end_us = floor_minute_us(clock.now_us())
-        start_us = end_us - self.plan.backtest_days * DAY_US + 120 * MINUTE_US
+        start_us = end_us - round(self._days * DAY_US) + 120 * MINUTE_US
         give_up_s = time.monotonic() + self.plan.repair_max_s
+        # The daemon finds deleted rows itself within an hour of the clock; an operator who knows of them need not wait.
+        verify = (sys.executable, "-m", "fullon_ohlcv_service.cli", "verify", "--store")
+        await (await asyncio.create_subprocess_exec(*verify, stdout=asyncio.subprocess.DEVNULL)).wait()
         async with _opened(clock) as store:
             while True:
                 await asyncio.sleep(3.0)
@@ -291,7 +383,7 @@ class Soak:
                 if found.sound or time.monotonic() > give_up_s:
                     break
             revisions = 0
-            for series in await _ranges(store, wanted, end_us):
+            for series in await self._ranges(store, wanted, end_us):
                 revisions += len(await store.read_revisions(series, (start_us, end_us)))
         code = await self.daemon.stop()
         log = self.log.read_text(errors="replace")
@@ -308,11 +400,11 @@ async def _opened(clock: Clock) -> AsyncIterator[TimeseriesStore]:
         yield store
 
 
-async def _ranges(
-    store: TimeseriesStore, wanted: "Sequence[WantedSymbol] | set[WantedSymbol]", end_us: int
-) -> dict[Series, tuple[int, int]]:
-    start_us = end_us - DAY_US + 120 * MINUTE_US
-    return {await store.series(one.exchange, one.symbol, "candles1m"): (start_us, end_us) for one in wanted}
+def _fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1_000_000)):
+            pass
 
 
 def _all_kinds() -> list[str]:
