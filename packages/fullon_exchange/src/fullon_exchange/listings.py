@@ -28,7 +28,7 @@ class Listings(dict[str, Listing]):
     def __init__(self, listings: Iterable[Listing] = ()) -> None:
         super().__init__()
         self.malformed: list[str] = []
-        """Excerpts of rows that could not be read."""
+        """Rows that could not be read, whole: the id of a market may stand anywhere in them."""
         self.namesakes: list[str] = []
         """Names of markets whose plain name another market has."""
         for listing in listings:
@@ -55,7 +55,8 @@ class Listings(dict[str, Listing]):
         try:
             return decode(raw)
         except UNREADABLE as error:
-            self.malformed.append(f"{name} {excerpt_of(bytes(raw))} ({error})".strip())
+            row = bytes(raw).decode("utf-8", "backslashreplace")
+            self.malformed.append(f"{name} ({error}) {row}".strip())
             return None
 
 
@@ -103,7 +104,7 @@ class Pins:
         self._report(listings)
 
     def _report(self, listings: Listings) -> None:
-        self._report_news("markets that cannot be read are left out", listings.malformed)
+        self._report_news("markets that cannot be read are left out", [excerpt_of(row) for row in listings.malformed])
         self._report_news("markets that share a name are listed with their id", listings.namesakes)
         self._report_news("a name means another market now and is refused", list(self.renamed.values()))
 

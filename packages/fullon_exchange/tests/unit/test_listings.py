@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from fullon_exchange.binance import mapper as binance
@@ -12,6 +13,7 @@ from fullon_exchange.hyperliquid import mapper as hyperliquid
 from fullon_exchange.interface import Listing
 from fullon_exchange.kraken import mapper as kraken
 from fullon_exchange.listings import Listings, Pins
+from fullon_log import configure_logger
 
 
 def market(symbol: str, market_id: str, *, delisted: bool = False) -> Listing:
@@ -123,3 +125,19 @@ def test_a_pinned_market_whose_row_cannot_be_read_stays_as_it_was() -> None:
     found.malformed.append('"AB" {"wsname":null}')
     pins.apply(found, before)
     assert list(found) == ["A/B"]
+
+
+def test_the_id_of_a_pinned_market_is_found_wherever_it_stands_in_its_malformed_row(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """OKX lists the names of a row in alphabetical order: `instId` comes after two hundred characters."""
+    configure_logger(level="INFO", console=True, file_path="")
+    row = json.dumps({f"about{number}": "" for number in range(40)} | {"instId": "BTC-USDT", "quoteCcy": None})
+    found = Listings([market("ETH/USDT", "ETH-USDT")])
+    assert found.read(row.encode(), msgspec.json.Decoder(dict[str, str]).decode) is None
+    pins = Pins("okx")
+    pins.pin({"BTC/USDT": "BTC-USDT"})
+    pins.apply(found, {})
+    assert pins.unreadable == {"BTC/USDT"}
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "cannot be read" in line]
+    assert "about39" not in line

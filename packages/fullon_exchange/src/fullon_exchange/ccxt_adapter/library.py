@@ -154,7 +154,7 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
     contract_volumes = False
     """True where volumes of inverse contracts are read in contracts, as they are streamed."""
     malformed: Sequence[str] = ()
-    """Excerpts of the rows that could not be read in the newest list of markets."""
+    """The rows that could not be read in the newest list of markets, as text."""
     namesakes: Sequence[str] = ()
     """Markets of that list whose symbol another market has."""
     pinned: Mapping[str, str] = {}
@@ -194,7 +194,7 @@ class Opened(BaseExchange):  # type: ignore[misc]  # ccxt declares no types
             names: list[Any] = [(market or {}).get(name) for name in ("id", "symbol", "base", "quote")]
             if not all(isinstance(name, str) and name for name in names):
                 if market and market.get("info"):
-                    self.malformed = (*self.malformed, excerpt_of(json.dumps(market["info"], default=str)))
+                    self.malformed = (*self.malformed, json.dumps(market["info"], default=str))
                 continue
             market_id, symbol = names[:2]
             apart = namesake(symbol, market_id)

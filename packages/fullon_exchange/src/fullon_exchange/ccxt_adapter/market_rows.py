@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from fullon_exchange.errors import excerpt_of
-
 BROKEN_MAX = 20
 """Rows that are left out of one list; with more of them the list has another form than ccxt knows."""
 _DEPTH_MAX = 5
@@ -53,7 +51,7 @@ class KeptAnswers:
         return _without(self._answers[request], self._hidden)
 
     async def find_readable(self, read: Callable[[], Awaitable[Any]]) -> list[str] | None:
-        """Hide the rows that cannot be read and return excerpts of them; None where that does not help."""
+        """Hide the rows that cannot be read and return their text; None where that does not help."""
         await self._idle.wait()  # for what is requested beside the answer that broke
         self.is_replayed = True
         blocks = [block for answer in self._answers.values() for block in _blocks(answer)]
@@ -70,7 +68,7 @@ class KeptAnswers:
         if len(broken) > BROKEN_MAX or not await self._reads(read, hidden):
             return None
         rows = {(id(block), key): (block, key, row) for block in blocks for key, row in _items(block)}
-        return [_excerpt(*rows[place]) for place in broken]
+        return [_text(*rows[place]) for place in broken]
 
     async def _broken_of(
         self, read: Callable[[], Awaitable[Any]], rows: list[Place], hidden: set[Place], broken_max: int
@@ -99,7 +97,7 @@ kept_answers: ContextVar[KeptAnswers | None] = ContextVar("ccxt_kept_answers", d
 
 
 async def read_rows(read: Callable[[], Awaitable[Any]]) -> tuple[Any, list[str]]:
-    """Return what `read` makes of the exchange's answers, and excerpts of the rows that had to be left out.
+    """Return what `read` makes of the exchange's answers, and the text of the rows that had to be left out.
 
     Raises:
         Exception: whatever `read` raises where it is not for some rows.
@@ -112,10 +110,10 @@ async def read_rows(read: Callable[[], Awaitable[Any]]) -> tuple[Any, list[str]]
         try:
             return await read(), []
         except Exception:
-            excerpts = await answers.find_readable(read) if answers.is_complete else None
-            if excerpts is None:
+            left_out = await answers.find_readable(read) if answers.is_complete else None
+            if left_out is None:
                 raise
-        return await read(), excerpts
+        return await read(), left_out
     finally:
         kept_answers.reset(token)
 
@@ -143,6 +141,6 @@ def _without(answer: Any, hidden: frozenset[Place], depth: int = 0) -> Any:
     return dict(left) if isinstance(answer, dict) else [one for _, one in left]
 
 
-def _excerpt(block: Any, key: Any, row: Any) -> str:
+def _text(block: Any, key: Any, row: Any) -> str:
     text = json.dumps(row, default=str)
-    return excerpt_of(f'"{key}" {text}' if isinstance(block, dict) else text)
+    return f'"{key}" {text}' if isinstance(block, dict) else text
