@@ -24,7 +24,7 @@ from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
 from fullon_ohlcv_service.gap_order import in_order, is_repair, most_urgent_first
 from fullon_ohlcv_service.isolation import DefectLog
-from fullon_ohlcv_service.markets import UNKNOWN, not_listed
+from fullon_ohlcv_service.markets import UNKNOWN
 from fullon_ohlcv_service.retrying import delay_s
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.supervisor import Supervisor
@@ -267,7 +267,7 @@ class HistoricCollector(ABC):
             if one.symbol in listings:
                 listed.append(one)
             else:
-                rt.board.refuse(one.exchange, one.symbol, not_listed(one.exchange, one.symbol, listings))
+                rt.board.refuse_unlisted(exchange, one.symbol, listings)
         ranges: dict[WantedSymbol, tuple[Series, Interval]] = {}
         for one, (series, start_us) in (await find_starts(rt, listed, self.channel)).items():
             until_us = rt.markets.history_until_us(one.exchange, one.symbol)

@@ -14,7 +14,6 @@ from fullon_exchange.records import Channel, Event, Rejected, Subscribed
 from fullon_log import get_component_logger
 from fullon_ohlcv_service.by_hand import choose_symbols, status_records
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
-from fullon_ohlcv_service.markets import not_listed
 from fullon_ohlcv_service.runtime import Runtime, open_runtime
 from fullon_ohlcv_service.stale import StaleStreamGuard
 from fullon_ohlcv_service.supervisor import Supervisor
@@ -261,10 +260,10 @@ class LiveCollector(ABC):
         subscribed = self._subscribed[name]
         while True:
             changed.clear()
-            _, listings = await self._rt.exchanges.reach(name)
+            exchange, listings = await self._rt.exchanges.reach(name)
             wanted = {one.symbol for one in self._wanted.get(name, ())}
             for symbol in sorted(wanted - listings.keys()):
-                self._rt.board.refuse(name, symbol, not_listed(name, symbol, listings))
+                self._rt.board.refuse_unlisted(exchange, symbol, listings)
             wanted -= self._still_refused(name, wanted)
             surplus = subscribed - wanted
             missing = (wanted & listings.keys()) - subscribed

@@ -35,6 +35,13 @@ def not_listed(exchange: str, symbol: str, listings: Mapping[str, Listing]) -> s
     return f"{UNKNOWN}: {exchange} does not list {symbol}; {describe_unlisted(exchange, symbol, listings)}"
 
 
+def absence_of_pinned(exchange: str, symbol: str, renamed: Mapping[str, str], unreadable: Collection[str]) -> str:
+    """Return why a symbol that is pinned to its market is not listed; empty where only its name is missing."""
+    if symbol in unreadable:
+        return f"{UNREADABLE} in the list of {exchange}"
+    return f"{RENAMED}: {renamed[symbol]}"[:REASON_MAX] if symbol in renamed else ""
+
+
 def judge(
     exchange: str,
     symbol: str,
@@ -54,10 +61,8 @@ def judge(
     What may be a pause or the end of a market is a halt, and the end once it has lasted for `PAUSE_MAX_US`.
     """
     listing = listings.get(symbol)
-    if listing is None and symbol in unreadable:
-        return Lifecycle.HALTED, f"{UNREADABLE} in the list of {exchange}"
-    if listing is None and symbol in renamed:
-        return Lifecycle.DELISTED, f"{RENAMED}: {renamed[symbol]}"[:REASON_MAX]
+    if listing is None and (why := absence_of_pinned(exchange, symbol, renamed, unreadable)):
+        return Lifecycle.HALTED if symbol in unreadable else Lifecycle.DELISTED, why
     if listing is None and known:
         return Lifecycle.DELISTED, f"{TAKEN_OFF} by {exchange}"
     if listing is None:

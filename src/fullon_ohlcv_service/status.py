@@ -8,10 +8,11 @@ from enum import StrEnum
 
 from fullon_exchange.clock import Clock, floor_minute_us
 from fullon_exchange.exchange_clock import ExchangeClock
+from fullon_exchange.interface import Exchange, Listing
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import CoverageSummary, Lifecycle, MarketState
 from fullon_ohlcv_service.config.database_config import WantedSymbol
-from fullon_ohlcv_service.markets import OF_STATES, UNKNOWN, UNSUPPORTED
+from fullon_ohlcv_service.markets import OF_STATES, UNKNOWN, UNSUPPORTED, absence_of_pinned, not_listed
 
 RATE_WINDOW_S = 20.0
 
@@ -171,6 +172,14 @@ class StatusBoard:
         """Say why a symbol cannot be collected, on its line and, where that is news, in the log."""
         if self.set_problem(exchange, symbol, sentence):
             get_component_logger(f"fullon.ohlcv.collector.{exchange}.{symbol}").error("not collected", why=sentence)
+
+    def refuse_unlisted(self, exchange: Exchange, symbol: str, listings: Mapping[str, Listing]) -> None:
+        """Show why a symbol that is not listed cannot be collected; of a pinned one the log has it already."""
+        name = exchange.name
+        if why := absence_of_pinned(name, symbol, exchange.renamed(), exchange.unreadable()):
+            self.set_problem(name, symbol, why)
+        else:
+            self.refuse(name, symbol, not_listed(name, symbol, listings))
 
     def set_problem(self, exchange: str, symbol: str, sentence: str) -> bool:
         """Say why a symbol cannot be collected; an empty sentence takes it back. True where that is news."""
