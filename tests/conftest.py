@@ -1,21 +1,21 @@
 """Fixtures of the service's tests: fresh databases, a simulated market with an accelerated clock, a daemon on it."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from demo_data import create_dual_test_databases, drop_dual_test_databases, name_test_database
+from demo_data import drop_dual_test_databases, name_test_database
 from fixed_clock import set_market_clock
+from template_databases import template_databases
 
 from fullon_cache import ConnectionPool
 from fullon_exchange.clock import Clock
 from fullon_log import configure_logger
 from fullon_ohlcv.connection import Target, connect
 from fullon_ohlcv_service.demo import seed_database
-from fullon_orm import dispose_engines, init_db
+from fullon_orm import init_db
 from fullon_orm.database import DatabaseManager
 from fullon_simulator import SimulatedMarket, SymbolSpec
 
@@ -70,29 +70,9 @@ def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def templates(servers: object) -> Iterator[tuple[str, str]]:
-    """The dual test databases with their schemas, to be copied: migrations take longer than most tests."""
-
-    async def make() -> tuple[str, str]:
-        names = await create_dual_test_databases(f"{name_test_database()}_template")
-        await dispose_engines()
-        # Background workers of an extension sit in it otherwise, and a database with sessions cannot be copied.
-        connection = await connect(Target.from_env().of("postgres"))
-        try:
-            for name in names:
-                await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1)", names
-            )
-        finally:
-            await connection.close()
-        return names
-
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in ("DB_NAME", "DB_OHLCV_NAME"):
-            patch.setenv(variable, "")  # so that what is set from here on is taken back
-        names = asyncio.run(make())
-    yield names
-    asyncio.run(drop_dual_test_databases(*names))
+    """The dual test databases with their schemas, to be copied."""
+    with template_databases() as names:
+        yield names
 
 
 @pytest.fixture

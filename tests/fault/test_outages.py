@@ -7,6 +7,7 @@ import pytest
 from fault.collecting import Collecting, proxied
 from fault.servers import PrivateServers
 from support import eventually, running_daemon
+from template_databases import template_databases
 
 from fullon_exchange.clock import Clock
 from fullon_simulator import SimulatedMarket
@@ -25,6 +26,13 @@ def servers() -> Iterator[PrivateServers]:
         for name, value in private.environment().items():
             patch.setenv(name, value)
         yield private
+
+
+@pytest.fixture(scope="module")
+def templates(servers: PrivateServers) -> Iterator[tuple[str, str]]:
+    """The databases to be copied are on these servers too."""
+    with template_databases() as names:
+        yield names
 
 
 @pytest.fixture
