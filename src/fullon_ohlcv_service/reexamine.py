@@ -2,14 +2,14 @@
 
 Candles beyond the exchange's retention stay unavailable. A row that could not be read or a candle that was not
 published may be there an hour later, and an exchange that was ill may have been wrong about when a market began: such
-stretches become gaps again, and history decides anew.
+stretches become gaps again, and history decides anew. So do those before a start that an exchange refused as too old.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from fullon_exchange.clock import floor_minute_us
-from fullon_exchange.history.reasons import LISTED_LATER, NOT_PUBLISHED, START_IGNORED, UNREADABLE
+from fullon_exchange.history.reasons import LISTED_LATER, NOT_PUBLISHED, START_IGNORED, TOO_OLD, UNREADABLE
 from fullon_log import get_component_logger
 from fullon_ohlcv.records import Interval, Series, State
 from fullon_ohlcv_service.config.database_config import WantedSymbol, by_exchange
@@ -22,7 +22,7 @@ EVERY_S = 300.0
 FIRST_US = 600_000_000
 LAST_US = DAY_US
 """The first and the longest time between two questions about the same stretch."""
-DOUBTFUL = (LISTED_LATER, NOT_PUBLISHED, START_IGNORED, UNREADABLE, UNUSABLE)
+DOUBTFUL = (LISTED_LATER, NOT_PUBLISHED, START_IGNORED, TOO_OLD, UNREADABLE, UNUSABLE)
 
 
 @dataclass(slots=True)

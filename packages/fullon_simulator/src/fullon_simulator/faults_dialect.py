@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
 from aiohttp import web
 
+from fullon_simulator.clock import SECOND_US
 from fullon_simulator.faults_message import UNREADABLE, Message, read, write
 from fullon_simulator.sockets import Connection, Frame
 from fullon_simulator.spec import SymbolSpec
@@ -39,6 +41,18 @@ class About(NamedTuple):
     """The timeframe of candles, as the venue calls it."""
     cursor: str = ""
     """Where the page is to begin, as the client asks."""
+
+    def start_us(self) -> int | None:
+        """Return when a page of candles is to begin, told in ISO, seconds or milliseconds; None where it is not."""
+        text = self.cursor.partition(" ")[0]
+        if not text:
+            return None
+        try:
+            if not text.isdecimal():
+                return round(datetime.fromisoformat(text).timestamp() * SECOND_US)
+        except ValueError:
+            return None
+        return int(text) * (1000 if len(text) > len("4102444800") else SECOND_US)
 
 
 class Dialect(ABC):
@@ -143,7 +157,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def refusal(self, reason: str) -> web.Response:
-        """Return how the venue says `too_many_requests` or `unavailable` in its own words."""
+        """Return how the venue says `too_many_requests`, `unavailable` or `too_old` in its own words."""
 
     @abstractmethod
     def mark(self, text: str, symbol: str, state: str) -> str:

@@ -101,8 +101,8 @@ class KrakenDialect(Dialect):
         return self.without(request, "since")
 
     def refusal(self, reason: str) -> web.Response:
-        error = "EGeneral:Too many requests" if reason == "too_many_requests" else "EService:Unavailable"
-        return web.json_response({"error": [error]})
+        errors = {"too_many_requests": "EGeneral:Too many requests", "too_old": "EGeneral:Invalid arguments:since"}
+        return web.json_response({"error": [errors.get(reason, "EService:Unavailable")]})
 
     def mark(self, text: str, symbol: str, state: str) -> str:
         body = read(text)
@@ -215,6 +215,9 @@ class BinanceDialect(Dialect):
         if reason == "too_many_requests":
             body = {"code": -1003, "msg": "Too much request weight used; please use the websocket for live updates."}
             return web.json_response(body, status=429)
+        if reason == "too_old":
+            body = {"code": -1130, "msg": "Data sent for parameter 'startTime' is not valid."}
+            return web.json_response(body, status=400)
         body = {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
         return web.json_response(body, status=503)
 
@@ -327,6 +330,8 @@ class HyperliquidDialect(Dialect):
         return request
 
     def refusal(self, reason: str) -> web.Response:
+        if reason == "too_old":
+            return web.Response(text="startTime is too old", status=422)
         status = 429 if reason == "too_many_requests" else 500
         return web.Response(text="null", status=status, content_type="application/json")
 
@@ -446,6 +451,9 @@ class BitmexDialect(Dialect):
         if reason == "too_many_requests":
             error = {"message": "Rate limit exceeded, retry in 1 seconds.", "name": "RateLimitError"}
             return web.json_response({"error": error}, status=429)
+        if reason == "too_old":
+            error = {"message": "startTime is too old", "name": "ValidationError"}
+            return web.json_response({"error": error}, status=400)
         error = {"message": "The system is currently overloaded. Please try again later.", "name": "HTTPError"}
         return web.json_response({"error": error}, status=503)
 

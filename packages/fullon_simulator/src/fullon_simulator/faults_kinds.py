@@ -19,6 +19,7 @@ from fullon_simulator.faults_market import (
     Skew,
 )
 from fullon_simulator.faults_rest import (
+    BoundedWindow,
     HalfBody,
     HangAnswers,
     Html,
@@ -29,6 +30,7 @@ from fullon_simulator.faults_rest import (
     SlowBody,
     Status,
     StuckPages,
+    TooOld,
 )
 from fullon_simulator.faults_rows import BadValues, NoneRows, Omit, ShiftTimes, VoidRows, WithoutRunning, WrongCandles
 from fullon_simulator.faults_sockets import (
@@ -52,7 +54,7 @@ KINDS: Mapping[str, type[Fault]] = MappingProxyType(
             *(Stall, Late, Repeat, Reorder, Corrupt, Truncate, Garbage),
             *(Omit, BadValues, VoidRows, ShiftTimes, WrongCandles),
             *(Status, Refusal, Html, HangAnswers, ResetAnswers, HalfBody, SlowBody),
-            *(ShortPages, IgnoreSince, StuckPages, NoneRows, WithoutRunning),
+            *(ShortPages, BoundedWindow, TooOld, IgnoreSince, StuckPages, NoneRows, WithoutRunning),
             *(Down, Skew, ClockAhead, Halt, Maintenance, Delist, Close),
             *(MalformedListing, RenamedMarket, DuplicateName),
         )

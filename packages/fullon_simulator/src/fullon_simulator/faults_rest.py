@@ -3,10 +3,12 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from aiohttp import web
 
+from fullon_simulator.clock import SECOND_US
 from fullon_simulator.faults import OnChannel, Sometimes, edited_page, rewritten
 from fullon_simulator.faults_dialect import About
 from fullon_simulator.faults_message import Message
@@ -237,6 +239,50 @@ class IgnoreSince(_OnPages):
         if _NEWEST not in request.match_info or not self.scene.dialect.turned(request):
             return response
         return await edited_page(self, request, response, lambda page: page.rows.reverse())
+
+
+@dataclass(kw_only=True)
+class BoundedWindow(_OnPages):
+    """Answers only the candles of a window from where a page is to begin, so none where nothing is in it."""
+
+    kind = "bounded_window"
+    channel: str | None = choice("candles", "only this channel", of=("candles",))
+    candles: int = whole(300, "how many candles long the window is", low=1, high=10**6, drawn=(3, 30, 300))
+
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Cut what opens after the window."""
+        about = await self.page_of(request)
+        start_us = None if about is None else about.start_us()
+        if start_us is None:
+            return response
+        return await edited_page(self, request, response, partial(self._cut, start_us))
+
+    def _cut(self, start_us: int, page: Message) -> None:
+        kept = [row for row in page.rows if not page.shape.reads(row) or self._is_within(start_us, page, row)]
+        if len(kept) < len(page.rows) and self.strikes(page.symbol(page.rows[0])):
+            page.rows[:] = kept
+
+    def _is_within(self, start_us: int, page: Message, row: Any) -> bool:
+        open_us = page.open_us(row)
+        step_us = page.timeframe.next(open_us) - open_us if page.timeframe else 0
+        return open_us < start_us + self.candles * step_us
+
+
+@dataclass(kw_only=True)
+class TooOld(_OnPages):
+    """Refuses pages of candles that are to begin too long ago."""
+
+    kind = "too_old"
+    channel: str | None = choice("candles", "only this channel", of=("candles",))
+    minutes: int = whole(10_000, "how long ago a page may begin", low=1, high=10**9, drawn=(3, 30, 300))
+
+    async def asked(self, request: web.Request) -> web.Request | web.StreamResponse:
+        """Refuse in the venue's stead."""
+        about = await self.page_of(request)
+        start_us = None if about is None else about.start_us()
+        if about is None or start_us is None or self.now_us() - start_us <= self.minutes * 60 * SECOND_US:
+            return request
+        return self.scene.dialect.refusal("too_old") if self.strikes(about.symbol) else request
 
 
 @dataclass(kw_only=True)

@@ -141,6 +141,37 @@ async def test_short_pages_lead_to_everything_though_they_are_short(client: Clie
 
 
 @every_venue
+async def test_a_bounded_window_ends_some_candles_after_its_start(client: Clients, name: str) -> None:
+    one = client(name)
+    old_us = NOON_US - 300 * MINUTE_US
+    usual = [one.venue.time_us(row) for row in await one.page("candles", since_us=old_us, limit=50)]
+    assert len(usual) >= 50
+    episode = one.begin("bounded_window", candles=20, symbol=one.first)
+    times = [one.venue.time_us(row) for row in await one.page("candles", since_us=old_us, limit=50)]
+    assert times == usual[: len(times)]
+    assert len(times) in (20, 21)  # BitMEX names a candle by its end
+    assert episode.struck == 1
+    assert len(await one.page("candles", one.second, since_us=old_us, limit=50)) >= 50
+    one.market.faults.heal()
+    assert len(await one.page("candles", since_us=old_us, limit=50)) >= 50
+
+
+@every_venue
+async def test_a_start_that_is_too_old_is_refused_and_a_younger_one_is_not(client: Clients, name: str) -> None:
+    one = client(name)
+    episode = one.begin("too_old", minutes=100)
+    async with one.ask("candles", since_us=NOON_US - 300 * MINUTE_US) as answer:
+        text = await answer.text()
+        assert answer.status == {"kraken": 200, "hyperliquid": 422}.get(name, 400)
+        assert "since" in text or "startTime" in text
+    assert await one.page("candles", since_us=NOON_US - 90 * MINUTE_US)
+    assert await one.page("candles")
+    assert episode.struck == 1
+    one.market.faults.heal()
+    assert await one.page("candles", since_us=NOON_US - 300 * MINUTE_US)
+
+
+@every_venue
 async def test_ignore_since_answers_the_newest_page(client: Clients, name: str) -> None:
     one = client(name)
     old_us = NOON_US - 300 * MINUTE_US

@@ -78,7 +78,7 @@ async def candle_pages(
             if reach_us is None or reach_us <= position:
                 raise
             reach_us = min(reach_us, end_us)
-            reason = f"{reasons.RETENTION}: {source.exchange} refuses older starts ({error.args[0]})"
+            reason = f"{reasons.TOO_OLD} by {source.exchange} ({error.args[0]})"
             yield Page((), (reach_us, reach_us), [((position, reach_us), reason)])
             position = reach_us
             continue
